@@ -1,0 +1,48 @@
+"""Stretches of sound on the frame grid, so that digital silence is neither encoded nor mixed.
+
+A *block* is the 1152 samples of source that begin at the grid position of the frame with the same number. Sound in one
+block is heard in its frame and the next (the coder's delay), so an encoder may skip silence when it is given enough of
+it on either side of the sound.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from discord_recorder.audio.mp3 import SILENT_FRAME, is_silent
+
+KEEP_BLOCKS: Final = 4
+"""Silent blocks that an encoder gets before and after sound: sound reaches 2 frames on, its look-ahead 3 blocks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The blocks `first..last` (`last` not included): sound, with `KEEP_BLOCKS` of silence at either side."""
+
+    first: int
+    last: int
+
+
+def spans_of(sound: Iterable[int]) -> list[Span]:
+    """Join the (ascending) numbers of the blocks with sound to spans that neither touch nor overlap."""
+    spans: list[Span] = []
+    for block in sound:
+        first, last = block - KEEP_BLOCKS, block + 1 + KEEP_BLOCKS
+        if spans and first <= spans[-1].last:
+            first = spans.pop().first
+        spans.append(Span(first=first, last=last))
+    return spans
+
+
+def lay_out(first: int, last: int, pieces: Iterable[tuple[int, Sequence[bytes]]]) -> bytes:
+    """The frames `first..last` (`last` not included), back to back: each piece at its number, silence elsewhere.
+
+    What a piece has outside of them is left out, and frames that code nothing become `SILENT_FRAME`, so that they are
+    small, alike and easy to know again.
+    """
+    frames = [SILENT_FRAME] * (last - first)
+    for number, piece in pieces:
+        for frame_number, frame in enumerate(piece, start=number):
+            if first <= frame_number < last and not is_silent(frame):
+                frames[frame_number - first] = frame
+    return b"".join(frames)

@@ -1,0 +1,81 @@
+"""Every error this package raises on purpose, in one tree.
+
+The message is written for the person who reads it: what is wrong, and what to do about it. `UserFault` marks the
+errors that a caller or an operator can mend; everything else below `DiscordRecorderError` is the machine's or ours.
+"""
+
+
+class DiscordRecorderError(Exception):
+    """Root of all errors raised by discord-recorder."""
+
+
+class UserFault(DiscordRecorderError):
+    """The request itself cannot be served; the message says how to change it."""
+
+
+class InvalidIdError(UserFault, ValueError):
+    """An id is not what Discord or this recorder hands out."""
+
+
+class MeetingExistsError(UserFault):
+    """A meeting id was used before; recordings are never overwritten."""
+
+
+class MeetingNotFoundError(UserFault, LookupError):
+    """No meeting of that id is known here."""
+
+
+class MeetingActiveError(UserFault):
+    """The meeting is still being recorded or processed, so it cannot be changed yet."""
+
+
+class InvalidAudioError(UserFault, ValueError):
+    """Pushed audio is not s16le PCM, or it was placed where audio already is."""
+
+
+class SessionEndedError(UserFault):
+    """Audio was pushed to a session that has been stopped."""
+
+
+class NotAudioError(UserFault):
+    """A file holds no audio that FFmpeg can read."""
+
+
+class SettingsError(UserFault, ValueError):
+    """A setting has a value that is not allowed; the message names both."""
+
+
+class ServicesClosedError(UserFault):
+    """The services manager was closed, or belongs to an event loop that has ended."""
+
+
+class StorageError(DiscordRecorderError):
+    """A file could not be written, read or removed."""
+
+
+class DatabaseError(DiscordRecorderError):
+    """The database cannot be used."""
+
+
+class DatabaseBusyError(DatabaseError):
+    """Another process held the database's write lock for longer than the busy time-out."""
+
+
+class DatabaseTooNewError(DatabaseError, UserFault):
+    """The database was written by a newer version of discord-recorder."""
+
+
+class FfmpegError(DiscordRecorderError):
+    """FFmpeg ended with an error; the message carries the end of what it printed."""
+
+
+class FfmpegNotFoundError(FfmpegError, UserFault):
+    """No FFmpeg program is where the settings say."""
+
+
+class FfmpegTimeoutError(FfmpegError):
+    """FFmpeg did not end within its time limit and was killed with all its children."""
+
+
+class Mp3Error(DiscordRecorderError, ValueError):
+    """Bytes that should be MPEG-1 Layer III frames are not."""

@@ -1,0 +1,1 @@
+"""The domain: sessions, chunks, transcodes, assembly, promotion, recovery, retention."""

@@ -1,0 +1,217 @@
+"""Assembly: chunks that are DONE become growing tracks and a growing mix, while the meeting still goes on.
+
+What is left for the moment of promotion does then not depend on how long the meeting was. The rows are the truth and
+the chunks' MP3s stay until promotion, so everything here can be made again from them after a crash.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from discord_recorder.audio.framefile import FinishedTrack
+from discord_recorder.audio.mix import mix_frames, needed_frames
+from discord_recorder.audio.mp3 import determined_frames, frame_count
+from discord_recorder.audio.splice import SplicedTrack
+from discord_recorder.errors import FfmpegError
+from discord_recorder.ids import MeetingId
+from discord_recorder.recording.context import Context
+from discord_recorder.storage import chunks
+from discord_recorder.storage.files import make_folder
+from discord_recorder.storage.records import MIX_TRACK, Chunk, Track, TranscodeStatus
+
+log = logging.getLogger(__name__)
+
+MIX_WINDOW_FRAMES: Final = 416
+"""Frames mixed in one FFmpeg run: 9.984 s, close to a chunk."""
+
+OpenTracks = Callable[[], Mapping[Track, int]]
+"""Session time, in samples, at which each track's audio begins that is in no sealed chunk yet."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One speaker's growing track, and its chunks that are not in it yet, in order of session time."""
+
+    spliced: SplicedTrack
+    waiting: deque[Chunk] = field(default_factory=deque)
+    end_sample: int = 0
+
+
+class MeetingAssembly:
+    """The growing files of one meeting; only the meeting's owner has one."""
+
+    def __init__(self, context: Context, meeting_id: MeetingId, open_tracks: OpenTracks = dict) -> None:
+        self._context = context
+        self._meeting_id = meeting_id
+        self._open_tracks = open_tracks
+        self._lanes: dict[Track, _Lane] = {}
+        self._known: set[int] = set()
+        self._failed: set[int] = set()
+        self._mix: SplicedTrack | None = None
+        self._mixed_windows = 0
+        self._dirty_windows: set[int] = set()
+        self._lock = asyncio.Lock()
+        self._kicked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Go on by itself whenever it is kicked."""
+        self._task = asyncio.create_task(self._run(), name=f"assembly of {self._meeting_id}")
+
+    def kick(self) -> None:
+        """Tell that chunks were sealed or settled."""
+        self._kicked.set()
+
+    async def aclose(self) -> None:
+        """Stop going on by itself."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def expect(self, sealed: Sequence[Chunk]) -> None:
+        """Take note of chunks in the order of session time; they are spliced in when they are DONE."""
+        for chunk in sealed:
+            if chunk.id in self._known:
+                continue
+            self._known.add(chunk.id)
+            lane = self._lane(chunk.track)
+            lane.waiting.append(chunk)
+            lane.end_sample = max(lane.end_sample, chunk.end_sample)
+
+    async def advance(self) -> None:
+        """Splice what is DONE, and mix what is complete by now."""
+        async with self._lock:
+            await self._splice()
+            if len(self._lanes) > 1:
+                await self._mix_up_to(self._ready_frames())
+
+    async def finish(self) -> tuple[dict[Track, FinishedTrack], FfmpegError | None]:
+        """Complete all files: each speaker's and, for more than one, the mix.
+
+        Gives the finished files, still in the temp folder, and the error that kept the mix from being made, if any.
+        Raises `StorageError` or `OSError` when the disk does not take them. May be called again.
+        """
+        async with self._lock:
+            async with self._context.database.read() as tx:
+                self.expect(await chunks.of_meeting(tx, self._meeting_id))
+            await self._splice()
+            lanes = {track: (lane.spliced, lane.end_sample) for track, lane in self._lanes.items()}
+            mix_error = None
+            if len(lanes) > 1:
+                end_sample = max(end for _, end in lanes.values())
+                try:
+                    await self._mix_up_to(frame_count(end_sample), to_the_end=True)
+                except FfmpegError as error:
+                    mix_error = error
+                else:
+                    lanes[MIX_TRACK] = (self._mix_track(), end_sample)
+            finished = await asyncio.gather(
+                *(asyncio.to_thread(spliced.finish, end_sample) for spliced, end_sample in lanes.values())
+            )
+            return dict(zip(lanes, finished, strict=True)), mix_error
+
+    async def _run(self) -> None:
+        while True:
+            await self._kicked.wait()
+            self._kicked.clear()
+            try:
+                await self.advance()
+            except Exception:
+                log.exception("Assembly was interrupted; promotion will do it", extra={"meeting": self._meeting_id})
+
+    async def _splice(self) -> None:
+        unspliced = {chunk.id for lane in self._lanes.values() for chunk in lane.waiting} | self._failed
+        if not unspliced:
+            return
+        async with self._context.database.read() as tx:
+            rows = await chunks.of_meeting(
+                tx, self._meeting_id, TranscodeStatus.DONE, TranscodeStatus.FAILED, from_id=min(unspliced)
+            )
+        settled = {row.id: row for row in rows if row.id in unspliced}
+        for row in settled.values():
+            if row.id in self._failed and row.transcode_status is TranscodeStatus.DONE:  # a late retry
+                await self._add(self._lanes[row.track], row)
+                self._failed.remove(row.id)
+        for lane in self._lanes.values():
+            while lane.waiting and (head := settled.get(lane.waiting[0].id)):
+                if head.transcode_status is TranscodeStatus.DONE:
+                    await self._add(lane, head)
+                else:
+                    self._failed.add(head.id)
+                lane.waiting.popleft()
+
+    async def _add(self, lane: _Lane, chunk: Chunk) -> None:
+        first, last = determined_frames(chunk.start_sample), frame_count(chunk.end_sample)
+        mp3 = self._context.temp_file(chunk.mp3_key)
+        await asyncio.to_thread(lane.spliced.add, first, mp3, start_sample=chunk.start_sample)
+        near = range(max(0, first // MIX_WINDOW_FRAMES - 1), min(self._mixed_windows, last // MIX_WINDOW_FRAMES + 2))
+        for window in near:
+            needed_first, needed_last = needed_frames(*_window_frames(window))
+            if first < needed_last and needed_first < last:
+                self._dirty_windows.add(window)
+
+    def _ready_frames(self) -> int:
+        """Up to where no track is going to change any more, as far as can be told.
+
+        A speaker who pushes nothing does not hold the mix back; audio that comes later all the same, at a time that
+        is mixed already, makes those windows dirty.
+        """
+        still_open = self._open_tracks()
+        settled = [
+            determined_frames(min(starts))
+            for track, lane in self._lanes.items()
+            if (starts := [chunk.start_sample for chunk in lane.waiting] + [still_open[track]] * (track in still_open))
+        ]
+        return min([*settled, max(determined_frames(lane.end_sample) for lane in self._lanes.values())])
+
+    async def _mix_up_to(self, ready: int, *, to_the_end: bool = False) -> None:
+        for window in sorted(self._dirty_windows):
+            await self._mix_window(window, _window_frames(window))
+            self._dirty_windows.discard(window)
+        while True:
+            first, last = _window_frames(self._mixed_windows)
+            if to_the_end and first < ready:
+                last = min(last, ready)
+            elif needed_frames(first, last)[1] > ready:
+                return
+            await self._mix_window(self._mixed_windows, (first, last))
+            self._mixed_windows += 1
+
+    async def _mix_window(self, window: int, frames: tuple[int, int]) -> None:
+        sources = [lane.spliced for lane in self._lanes.values()]
+        async with self._context.encoders:
+            mixed = await mix_frames(
+                self._context.ffmpeg,
+                sources,
+                first_frame=frames[0],
+                last_frame=frames[1],
+                quality=self._context.settings.mp3_quality,
+                scratch=self._folder(MIX_TRACK),
+            )
+        path = self._folder(MIX_TRACK) / f"{window:06d}.mp3"
+        await asyncio.to_thread(path.write_bytes, mixed)
+        await asyncio.to_thread(self._mix_track().add, frames[0], path)
+
+    def _lane(self, track: Track) -> _Lane:
+        if track not in self._lanes:
+            self._lanes[track] = _Lane(SplicedTrack(self._folder(track) / "track.mp3"))
+        return self._lanes[track]
+
+    def _mix_track(self) -> SplicedTrack:
+        if self._mix is None:
+            self._mix = SplicedTrack(self._folder(MIX_TRACK) / "track.mp3")
+        return self._mix
+
+    def _folder(self, track: Track) -> Path:
+        folder = self._context.track_folder(self._meeting_id, track)
+        make_folder(folder)
+        return folder
+
+
+def _window_frames(window: int) -> tuple[int, int]:
+    return window * MIX_WINDOW_FRAMES, (window + 1) * MIX_WINDOW_FRAMES

@@ -1,0 +1,386 @@
+"""The manager: starts, stops and looks after all sessions of one process."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from discord_recorder.errors import (
+    DiscordRecorderError,
+    InvalidIdError,
+    MeetingActiveError,
+    MeetingExistsError,
+    MeetingNotFoundError,
+    StorageError,
+)
+from discord_recorder.ids import MeetingId, Snowflake, generate_16_char_uuid, parse_meeting_id, parse_snowflake
+from discord_recorder.recording.context import Context
+from discord_recorder.recording.finalizer import POLL_SECONDS, Finalizer
+from discord_recorder.recording.queue import SqlTranscodeQueue
+from discord_recorder.recording.recovery import Recovery
+from discord_recorder.recording.retention import Retention
+from discord_recorder.recording.session import DiscordSessionHandler
+from discord_recorder.recording.status import SessionStatus
+from discord_recorder.recording.workers import WorkerPool
+from discord_recorder.storage import chunks, meetings, recordings
+from discord_recorder.storage.records import LIVE, Chunk, Meeting, MeetingStatus
+
+log = logging.getLogger(__name__)
+
+STOPPED: Final = "stopped"
+SHUT_DOWN: Final = "the recorder was shut down"
+
+_MIB: Final = 1024 * 1024
+
+
+class Sessions(Mapping[int | str, DiscordSessionHandler]):
+    """Live sessions by channel id, which may be an int or its text."""
+
+    def __init__(self) -> None:
+        self._by_channel: dict[Snowflake, DiscordSessionHandler] = {}
+
+    def __getitem__(self, channel_id: int | str) -> DiscordSessionHandler:
+        try:
+            return self._by_channel[parse_snowflake(channel_id, "channel id")]
+        except InvalidIdError:
+            raise KeyError(channel_id) from None
+
+    def __iter__(self) -> Iterator[int | str]:
+        return iter(list(self._by_channel))
+
+    def __len__(self) -> int:
+        return len(self._by_channel)
+
+    def add(self, channel_id: Snowflake, session: DiscordSessionHandler) -> None:
+        """Enter a session."""
+        self._by_channel[channel_id] = session
+
+    def remove(self, channel_id: Snowflake) -> None:
+        """Strike a session out."""
+        self._by_channel.pop(channel_id, None)
+
+
+class RecordingManager:
+    """All sessions of this process, and the workers, the finalizer and the cleanup behind them."""
+
+    def __init__(self, context: Context, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self._context = context
+        self._queue = SqlTranscodeQueue(context)
+        self._workers = WorkerPool(context, self._queue, self._settled)
+        self._recovery = Recovery(context, self._queue)
+        self._finalizer = Finalizer(context, self._recovery, self._workers.is_busy_with)
+        self._retention = Retention(context)
+        self._starting: set[Snowflake] = set()
+        self._stopping: dict[Snowflake, asyncio.Task[bool]] = {}
+        self._cleanup_task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Take over what a dead recorder left, then start working."""
+        await self._recovery.take_over()
+        self._workers.start()
+        self._finalizer.start()
+        self._cleanup_task = asyncio.create_task(self._cleanup_loop(), name="cleanup")
+
+    async def aclose(self) -> None:
+        """Stop all sessions, finish what the grace period allows, and leave the rest to the next start."""
+        grace = self._context.settings.shutdown_grace_seconds
+        results = await asyncio.gather(
+            *(self.stop(channel_id, max_wait_seconds=grace, reason=SHUT_DOWN) for channel_id in list(self.sessions)),
+            return_exceptions=True,
+        )
+        for error in results:
+            if isinstance(error, BaseException):
+                log.error("A session could not be stopped; the next start finishes its meeting", exc_info=error)
+        try:
+            await self._finalizer.drain(grace)
+        except DiscordRecorderError:
+            log.exception("The last meetings could not be finished; the next start finishes them")
+        await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
+        if self._cleanup_task is not None:
+            self._cleanup_task.cancel()
+            await asyncio.gather(self._cleanup_task, return_exceptions=True)
+        for stopping in self._stopping.values():
+            stopping.cancel()
+        await asyncio.gather(*self._stopping.values(), return_exceptions=True)
+        await self._finalizer.aclose()
+        await self._workers.aclose()
+        for channel_id in list(self.sessions):
+            session = self.sessions[channel_id]
+            await session.aclose()
+            self.sessions.remove(parse_snowflake(channel_id, "channel id"))
+        try:
+            async with self._context.database.write() as tx:
+                await meetings.disown(tx, self._context.owner)
+        except DiscordRecorderError:
+            log.warning("Meetings in work could not be given up; the next start takes them over all the same")
+
+    # --- sessions
+
+    async def start(
+        self,
+        channel_id: int | str,
+        meeting_id: str | None = None,
+        user_id: int | str | None = None,
+        guild_id: int | str | None = None,
+        *,
+        title: str | None = None,
+        session_handler_class: type[DiscordSessionHandler] = DiscordSessionHandler,
+    ) -> bool:
+        """Start a session; False when the channel has one already, in this process or another one.
+
+        Raises `InvalidIdError`, `MeetingExistsError`, `StorageError` when the disk is full, `DatabaseError`.
+        """
+        channel = parse_snowflake(channel_id, "channel id")
+        meeting = Meeting(
+            id=parse_meeting_id(generate_16_char_uuid() if meeting_id is None else meeting_id),
+            channel_id=channel,
+            guild_id=None if guild_id is None else parse_snowflake(guild_id, "guild id"),
+            user_id=None if user_id is None else parse_snowflake(user_id, "user id"),
+            title=title,
+            status=MeetingStatus.RECORDING,
+            end_reason=None,
+            error=None,
+            owner=self._context.owner,
+            recovered=False,
+            paused_dropped_bytes=0,
+            started_at=self._context.clock.now(),
+            ended_at=None,
+        )
+        if channel in self.sessions or channel in self._starting:
+            return False
+        self._check_disk()
+        self._starting.add(channel)
+        try:
+            if not await self._register(meeting):
+                return False
+            session = session_handler_class(
+                context=self._context, queue=self._queue, meeting=meeting, on_broken=self._session_broken
+            )
+            session.start()
+            self.sessions.add(channel, session)
+        finally:
+            self._starting.discard(channel)
+        return True
+
+    async def stop(
+        self, channel_id: int | str, *, max_wait_seconds: float | None = None, reason: str = STOPPED
+    ) -> bool:
+        """Stop a session, wait for its transcodes (up to the limit) and promote it; False without a session.
+
+        Transcodes that are pending at the limit go on, and the meeting is promoted by itself when they end. A second
+        caller joins the first one's stop. A caller that is cancelled stops waiting, the stop goes on.
+        """
+        channel = parse_snowflake(channel_id, "channel id")
+        session = self.sessions.get(channel)
+        if session is None:
+            return False
+        stopping = self._stopping.get(channel)
+        if stopping is None:
+            wait = self._context.settings.transcode_wait_seconds if max_wait_seconds is None else max_wait_seconds
+            stopping = asyncio.create_task(self._stop(channel, session, wait, reason), name=f"stop of {channel}")
+            self._stopping[channel] = stopping
+            stopping.add_done_callback(lambda _: self._stopping.pop(channel, None))
+        return await asyncio.shield(stopping)
+
+    async def pause(self, channel_id: int | str) -> bool:
+        """Pause a session; False without one."""
+        session = self.sessions.get(parse_snowflake(channel_id, "channel id"))
+        if session is None:
+            return False
+        if session.is_recording:
+            await session.pause()
+        return session.is_paused
+
+    async def resume(self, channel_id: int | str) -> bool:
+        """Go on with a paused session; False without one."""
+        session = self.sessions.get(parse_snowflake(channel_id, "channel id"))
+        if session is None:
+            return False
+        if session.is_paused:
+            await session.resume()
+        return session.is_recording
+
+    async def status(self, channel_id: int | str) -> SessionStatus | None:
+        """The state of a channel's session; None without one."""
+        session = self.sessions.get(parse_snowflake(channel_id, "channel id"))
+        return None if session is None else await session.status()
+
+    async def statuses(self) -> list[SessionStatus]:
+        """The states of all sessions of this process."""
+        return [await session.status() for session in self.sessions.values()]
+
+    # --- meetings
+
+    async def wait_for_pending_transcodes(self, meeting_id: str, max_wait_seconds: float | None = None) -> bool:
+        """Wait until nothing of a meeting is QUEUED or IN_PROGRESS; False when something still is at the limit."""
+        wait = self._context.settings.transcode_wait_seconds if max_wait_seconds is None else max_wait_seconds
+        return await self._finalizer.wait_until_settled(parse_meeting_id(meeting_id), wait)
+
+    async def wait_until_ended(self, meeting_id: str, max_wait_seconds: float) -> bool:
+        """Wait until a stopped or retried meeting is out of processing; False when it still is in it at the limit."""
+        parsed = parse_meeting_id(meeting_id)
+        deadline = self._context.clock.monotonic() + max_wait_seconds
+        while (await self._meeting(parsed)).status is MeetingStatus.PROCESSING:
+            left = deadline - self._context.clock.monotonic()
+            if left <= 0:
+                return False
+            await self._finalizer.wait_for_change(min(left, POLL_SECONDS))
+        return True
+
+    async def retry(self, meeting_id: str) -> int:
+        """Queue a meeting's FAILED chunks again, and mend its recording when they are done; gives their number.
+
+        Raises `MeetingNotFoundError`, and `MeetingActiveError` while another recorder owns the meeting.
+        """
+        parsed = parse_meeting_id(meeting_id)
+        alive = await asyncio.to_thread(self._context.registry.alive)
+        async with self._context.database.write() as tx:
+            meeting = await meetings.get(tx, parsed)
+            if meeting is None:
+                raise _unknown(parsed)
+            if meeting.owner != self._context.owner and meeting.owner in alive:
+                raise MeetingActiveError(f"Meeting {parsed} belongs to another running recorder; retry it there.")
+            queued = await chunks.retry_failed(tx, parsed)
+            if meeting.status not in LIVE:
+                await meetings.change(tx, parsed, status=MeetingStatus.PROCESSING, owner=self._context.owner)
+        self._queue.announce()
+        self._finalizer.kick()
+        return queued
+
+    async def delete(self, meeting_id: str) -> None:
+        """Delete a meeting with everything it left: rows first, then files, so that nothing can bring it back.
+
+        Raises `MeetingNotFoundError`, `MeetingActiveError` while it is recorded or processed, `StorageError` for files
+        that could not be deleted (the cleanup tries again).
+        """
+        parsed = parse_meeting_id(meeting_id)
+        alive = await asyncio.to_thread(self._context.registry.alive)
+        async with self._context.database.write() as tx:
+            meeting = await meetings.get(tx, parsed)
+            if meeting is None:
+                raise _unknown(parsed)
+            if meeting.status in LIVE or (meeting.status is MeetingStatus.PROCESSING and meeting.owner in alive):
+                raise MeetingActiveError(
+                    f"Meeting {parsed} is still {meeting.status}. Stop it and let it finish first."
+                )
+            tracks = [track for recording in await recordings.find(tx, meeting_id=parsed) for track in recording.tracks]
+            keys = [key for track in tracks for key in (track.key, track.master_key) if key]
+            await recordings.remove(tx, parsed)
+            await chunks.remove(tx, [chunk.id for chunk in await chunks.of_meeting(tx, parsed)])
+            await meetings.remove(tx, parsed)
+        await asyncio.to_thread(self._delete_files, parsed, keys)
+
+    async def cleanup_old_temp_recordings_once(self, ttl_hours: float | None = None) -> int:
+        """Remove temp recordings older than the TTL and orphaned files; gives the number of temp recordings removed."""
+        return await self._retention.clean_up(self._context.settings.temp_ttl_hours if ttl_hours is None else ttl_hours)
+
+    @property
+    def undeletable_files(self) -> int:
+        """How often the cleanup could not delete a file, since the start."""
+        return self._retention.undeletable_files
+
+    # --- inside
+
+    async def _register(self, meeting: Meeting) -> bool:
+        alive = await asyncio.to_thread(self._context.registry.alive)
+        async with self._context.database.write() as tx:
+            live = await meetings.find(tx, *LIVE, channel_id=meeting.channel_id)
+            if any(other.owner in alive for other in live):
+                return False
+            if not await meetings.add(tx, meeting):
+                raise MeetingExistsError(
+                    f"Meeting id {meeting.id} was used before, and a recording is never overwritten. Leave the id out "
+                    "to have one made, or use generate_16_char_uuid()."
+                )
+        return True
+
+    async def _stop(
+        self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float, reason: str
+    ) -> bool:
+        await session.end()
+        async with self._context.database.write() as tx:
+            await meetings.change(
+                tx,
+                session.meeting_id,
+                status=MeetingStatus.PROCESSING,
+                end_reason=reason,
+                ended_at=self._context.clock.now(),
+                paused_dropped_bytes=session.dropped_bytes,
+            )
+        self._finalizer.adopt(session.meeting_id, session.assembly)
+        try:
+            if await self._finalizer.wait_until_settled(session.meeting_id, max_wait_seconds):
+                await self._finalizer.finalize(session.meeting_id)
+        except (DiscordRecorderError, OSError):
+            log.exception(
+                "A meeting could not be promoted yet; it is tried again", extra={"meeting": session.meeting_id}
+            )
+        finally:
+            self.sessions.remove(channel)
+            await session.aclose()
+            self._finalizer.kick()
+        return True
+
+    def _session_broken(self, session: DiscordSessionHandler, reason: str) -> None:
+        log.error("A session ends: %s", reason, extra={"meeting": session.meeting_id})
+        channel = parse_snowflake(session.channel_id, "channel id")
+        if channel not in self._stopping:
+            wait = self._context.settings.transcode_wait_seconds
+            stopping = asyncio.create_task(self._stop_broken(channel, session, wait, reason), name=f"stop of {channel}")
+            self._stopping[channel] = stopping
+            stopping.add_done_callback(lambda _: self._stopping.pop(channel, None))
+
+    async def _stop_broken(
+        self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float, reason: str
+    ) -> bool:
+        while True:
+            try:
+                return await self._stop(channel, session, max_wait_seconds, reason)
+            except DiscordRecorderError:
+                log.exception("A broken session could not be sealed yet", extra={"meeting": session.meeting_id})
+                await self._context.clock.sleep(1.0)
+
+    async def _settled(self, done: Sequence[Chunk]) -> None:
+        by_meeting = {session.meeting_id: session for session in self.sessions.values()}
+        for meeting_id in {chunk.meeting_id for chunk in done}:
+            if (session := by_meeting.get(meeting_id)) is not None:
+                session.assembly.kick()
+        self._finalizer.kick()
+
+    async def _cleanup_loop(self) -> None:
+        while True:
+            try:
+                removed = await self.cleanup_old_temp_recordings_once()
+                log.info("The cleanup ran", extra={"removed": removed})
+            except Exception:
+                log.exception("The cleanup was interrupted; it runs again next time")
+            await self._context.clock.sleep(self._context.settings.cleanup_interval_seconds)
+
+    async def _meeting(self, meeting_id: MeetingId) -> Meeting:
+        async with self._context.database.read() as tx:
+            meeting = await meetings.get(tx, meeting_id)
+        if meeting is None:
+            raise _unknown(meeting_id)
+        return meeting
+
+    def _delete_files(self, meeting_id: MeetingId, keys: Sequence[str]) -> None:
+        shutil.rmtree(self._context.meeting_folder(meeting_id), ignore_errors=True)
+        for key in keys:
+            self._context.store.delete(key)
+
+    def _check_disk(self) -> None:
+        settings = self._context.settings
+        free_mib = shutil.disk_usage(settings.data_dir).free // _MIB
+        if free_mib < settings.disk_stop_mib:
+            raise StorageError(
+                f"The disk is full: {free_mib} MiB are left for {settings.data_dir}, and recording needs "
+                f"{settings.disk_stop_mib} MiB (disk_stop_mib). Make room, or choose another data directory."
+            )
+
+
+def _unknown(meeting_id: Any) -> MeetingNotFoundError:
+    return MeetingNotFoundError(f"There is no meeting {meeting_id}. `discord-recorder recordings` lists them.")

@@ -1,0 +1,68 @@
+"""How a handler class overrides `push_audio_data` with one argument, and its audio stays on the right track.
+
+The override names what it takes; the rest (whose audio it is, and its place) is remembered for the duration of the
+call, also in tasks that the override starts, and used by the push of the base class that it ends in.
+"""
+
+import contextvars
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+Push = Callable[..., Coroutine[Any, Any, None]]
+
+
+@dataclass(slots=True)
+class Placement:
+    """Whose audio an override of that session is working on, and from when."""
+
+    session: object
+    user_id: int | str | None
+    at_ms: float | None
+
+    def take_at_ms(self) -> float | None:
+        """The place, once: what the override pushes after that is contiguous."""
+        at_ms, self.at_ms = self.at_ms, None
+        return at_ms
+
+
+_current: Final = contextvars.ContextVar[Placement | None]("discord_recorder_placement", default=None)
+
+
+def current_placement(session: object) -> Placement | None:
+    """What an override of this session was called with; None outside of one."""
+    placement = _current.get()
+    return placement if placement is not None and placement.session is session else None
+
+
+def remembering_placement(override: Push) -> Push:
+    """Wrap an override so that it can be called as the base class's `push_audio_data` is."""
+    parameters = inspect.signature(override).parameters.values()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    names = {parameter.name for parameter in parameters}
+
+    @functools.wraps(override)
+    async def push_audio_data(
+        self: object, pcm_data: bytes, *, user_id: int | str | None = None, at_ms: float | None = None
+    ) -> None:
+        placed = {"user_id": user_id, "at_ms": at_ms}
+        understood = {name: value for name, value in placed.items() if takes_all or name in names}
+        outer = current_placement(self)
+        if outer is not None and user_id is None and at_ms is None:  # an override of an override
+            await override(self, pcm_data, **understood)
+            return
+        inherited = outer.user_id if outer is not None else None
+        placement = Placement(
+            session=self,
+            user_id=inherited if user_id is None else user_id,
+            at_ms=None if "at_ms" in understood else at_ms,
+        )
+        token = _current.set(placement)
+        try:
+            await override(self, pcm_data, **understood)
+        finally:
+            _current.reset(token)
+
+    return push_audio_data

@@ -1,0 +1,120 @@
+"""The transcode queue: a small port, and its embedded form over the `temp_recordings` rows.
+
+The row is the job, so sealing a chunk and queueing its transcode is one transaction by nature. A queue that keeps
+jobs of its own (procrastinate on PostgreSQL) puts them into the same transaction in `enqueue`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from discord_recorder.ids import MeetingId
+from discord_recorder.recording.context import Context
+from discord_recorder.storage import chunks
+from discord_recorder.storage.records import Chunk, NewChunk, TranscodeStatus
+
+
+class TranscodeQueue(Protocol):
+    """Hands QUEUED chunks to workers, each to one at a time."""
+
+    async def enqueue(self, tx: AsyncConnection, new: Sequence[NewChunk]) -> list[Chunk]:
+        """Add rows and jobs in the caller's transaction; call `announce` after its commit."""
+
+    def announce(self) -> None:
+        """Wake the workers of this process: there may be work, or the state of some has changed."""
+
+    async def claim(self, limit: int) -> list[Chunk]:
+        """Up to `limit` chunks that are now IN_PROGRESS here; an empty list when nothing is due."""
+
+    async def done(self, finished: Sequence[tuple[Chunk, str]]) -> list[Chunk]:
+        """Set chunks to DONE with the SHA-256 of their MP3s; gives those that were still ours."""
+
+    async def failed(self, chunk: Chunk, reason: str, *, for_good: bool = False) -> None:
+        """End an attempt: queued again after a pause, or FAILED with the reason after the last one."""
+
+    async def give_back(self, claimed: Sequence[Chunk]) -> None:
+        """Return chunks that were not worked on to the end, as if they had never been claimed."""
+
+
+class SqlTranscodeQueue:
+    """The embedded queue: compare-and-set on the rows, a lease for each claim."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._work = asyncio.Event()
+
+    async def enqueue(self, tx: AsyncConnection, new: Sequence[NewChunk]) -> list[Chunk]:
+        """Insert the rows as QUEUED."""
+        return await chunks.add(tx, new, self._context.clock.now())
+
+    def announce(self) -> None:
+        """Wake `wait`."""
+        self._work.set()
+
+    async def wait(self, poll_seconds: float) -> None:
+        """Return when there may be work: announced here, or after a poll interval for what others did."""
+        try:
+            async with asyncio.timeout(poll_seconds):
+                await self._work.wait()
+        except TimeoutError:
+            pass
+        self._work.clear()
+
+    async def claim(self, limit: int) -> list[Chunk]:
+        """Claim due rows; one that used up its attempts with dead workers is set to FAILED instead."""
+        settings, now = self._context.settings, self._now()
+        async with self._context.database.write() as tx:
+            claimed = await chunks.claim(
+                tx, owner=self._context.owner, now=now, lease_until=now + settings.lease_seconds, limit=limit
+            )
+            worn_out = [chunk for chunk in claimed if chunk.attempts > settings.transcode_attempts]
+            for chunk in worn_out:
+                await self._fail(tx, chunk, f"its worker died {settings.transcode_attempts} times", for_good=True)
+        return [chunk for chunk in claimed if chunk not in worn_out]
+
+    async def done(self, finished: Sequence[tuple[Chunk, str]]) -> list[Chunk]:
+        """Settle the rows in one transaction."""
+        now = self._context.clock.now()
+        async with self._context.database.write() as tx:
+            return [
+                chunk
+                for chunk, sha256 in finished
+                if await chunks.settle(
+                    tx, chunk, transcode_status=TranscodeStatus.DONE, sha256=sha256, completed_at=now, error=None
+                )
+            ]
+
+    async def failed(self, chunk: Chunk, reason: str, *, for_good: bool = False) -> None:
+        """Settle the row with the reason in it."""
+        async with self._context.database.write() as tx:
+            await self._fail(tx, chunk, reason, for_good=for_good)
+        self.announce()
+
+    async def give_back(self, claimed: Sequence[Chunk]) -> None:
+        """Queue the rows again with the attempt taken back."""
+        async with self._context.database.write() as tx:
+            for chunk in claimed:
+                await chunks.settle(
+                    tx, chunk, transcode_status=TranscodeStatus.QUEUED, attempts=chunk.attempts - 1, not_before=0
+                )
+
+    async def _fail(self, tx: AsyncConnection, chunk: Chunk, reason: str, *, for_good: bool) -> None:
+        settings = self._context.settings
+        if for_good or chunk.attempts >= settings.transcode_attempts:
+            values = {"transcode_status": TranscodeStatus.FAILED, "completed_at": self._context.clock.now()}
+        else:
+            pause = settings.transcode_backoff_seconds * 4 ** (chunk.attempts - 1)
+            values = {"transcode_status": TranscodeStatus.QUEUED, "not_before": self._now() + pause}
+        await chunks.settle(tx, chunk, error=reason, **values)
+
+    def _now(self) -> float:
+        return self._context.clock.now().timestamp()
+
+
+async def pending(context: Context, meeting_id: MeetingId) -> int:
+    """How many chunks of a meeting are QUEUED or IN_PROGRESS."""
+    async with context.database.read() as tx:
+        counts = await chunks.count_by_status(tx, meeting_id)
+    return counts[TranscodeStatus.QUEUED] + counts[TranscodeStatus.IN_PROGRESS]

@@ -1,0 +1,109 @@
+"""Retention: temp recordings that outlived their use, and files that no row names, are removed."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+
+from discord_recorder.errors import InvalidIdError, StorageError
+from discord_recorder.ids import MeetingId, parse_meeting_id
+from discord_recorder.recording.context import Context
+from discord_recorder.storage import chunks, meetings, recordings
+from discord_recorder.storage.files import remove_empty_folders
+from discord_recorder.storage.records import MeetingStatus
+
+log = logging.getLogger(__name__)
+
+_ENDED = (MeetingStatus.COMPLETED, MeetingStatus.FAILED)
+
+
+class Retention:
+    """The cleanup; `undeletable_files` counts, over its life, how often a file could not be deleted."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.undeletable_files = 0
+
+    async def clean_up(self, ttl_hours: float) -> int:
+        """Remove temp recordings older than that, never one that is still needed; gives their number.
+
+        A chunk is needed while its meeting is live or still to be promoted, and for good when it FAILED. One whose
+        file cannot be deleted keeps its row, is logged and counted, and is tried again next time. Files in the temp
+        folder and among the recordings that no row names are removed whatever their age.
+        """
+        oldest = self._context.clock.now() - timedelta(hours=ttl_hours)
+        async with self._context.database.read() as tx:
+            outdated = await chunks.outdated(tx, oldest)
+        files = [
+            [self._context.temp_file(chunk.source_key), self._context.temp_file(chunk.mp3_key)] for chunk in outdated
+        ]
+        deleted = await asyncio.to_thread(lambda: [self._delete(paths) for paths in files])
+        removed = [chunk.id for chunk, gone in zip(outdated, deleted, strict=True) if gone]
+        async with self._context.database.write() as tx:
+            await chunks.remove(tx, removed)
+        await self._remove_orphans()
+        return len(removed)
+
+    async def _remove_orphans(self) -> None:
+        # Folders first, rows second: a meeting that starts meanwhile has its row before it has a folder.
+        temp = await asyncio.to_thread(_files_by_meeting, self._context.settings.temp_dir)
+        stored = await asyncio.to_thread(lambda: list(self._context.store.keys()))
+        async with self._context.database.read() as tx:
+            statuses = await meetings.ids(tx)
+            named_keys = await recordings.keys(tx)
+            ended = [meeting_id for meeting_id in temp if statuses.get(meeting_id, MeetingStatus.COMPLETED) in _ENDED]
+            named_files = {
+                self._context.temp_file(key)
+                for meeting_id in ended
+                for row in await chunks.of_meeting(tx, meeting_id)
+                for key in (row.source_key, row.mp3_key)
+            }
+        for meeting_id in ended:
+            await asyncio.to_thread(self._delete, [path for path in temp[meeting_id] if path not in named_files])
+            await asyncio.to_thread(remove_empty_folders, self._context.settings.temp_dir / meeting_id)
+        for key in stored:
+            owner = _meeting_of(key.split("/")[0])
+            if owner is None or key in named_keys:
+                continue  # not a file of ours, or one that is needed
+            if statuses.get(owner, MeetingStatus.COMPLETED) in _ENDED:
+                await asyncio.to_thread(self._delete_stored, key)
+
+    def _delete(self, paths: Iterable[Path]) -> bool:
+        gone = True
+        for path in paths:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                gone = False
+                self._undeletable(str(path), error)
+        return gone
+
+    def _delete_stored(self, key: str) -> None:
+        try:
+            self._context.store.delete(key)
+        except StorageError as error:
+            self._undeletable(self._context.store.location(key), error)
+
+    def _undeletable(self, path: str, error: Exception) -> None:
+        self.undeletable_files += 1
+        log.warning(
+            "The cleanup could not delete %s; it tries again next time",
+            path,
+            extra={"path": path, "reason": str(error)},
+        )
+
+
+def _files_by_meeting(temp_dir: Path) -> dict[MeetingId, list[Path]]:
+    found: dict[MeetingId, list[Path]] = {}
+    for folder in temp_dir.glob("*"):
+        if (meeting_id := _meeting_of(folder.name)) is not None:
+            found[meeting_id] = [path for path in folder.rglob("*") if not path.is_dir()]
+    return found
+
+
+def _meeting_of(name: str) -> MeetingId | None:
+    try:
+        return parse_meeting_id(name)
+    except InvalidIdError:
+        return None

@@ -1,0 +1,138 @@
+"""One track of pushed audio, cut into chunk files.
+
+Pushes are contiguous from session time 0; a later place may be named, and what lies between is silence. Short
+silence becomes a hole in the chunk files. A long one ends the chunk, and no file stands for the time in between.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from discord_recorder.audio.mp3 import PREROLL_SAMPLES
+from discord_recorder.audio.pcm import SAMPLE_BYTES, SAMPLE_RATE, samples_to_ms
+from discord_recorder.errors import InvalidAudioError
+from discord_recorder.recording.chunk_file import ChunkPlace, ClosedChunk, OpenChunk
+from discord_recorder.storage.files import make_folder
+
+_LATEST_SAMPLE: Final = 7 * 24 * 3600 * SAMPLE_RATE
+"""A place after a week of session time is a mistake of the caller's, not audio."""
+
+
+class TrackWriter:
+    """Accepts PCM for one track and gives chunks back as they fill up. Knows neither SQL nor the event loop."""
+
+    def __init__(self, folder: Path, monotonic: Callable[[], float]) -> None:
+        self.position = 0
+        """Session time, in samples, at which the next contiguous push goes on."""
+        self.discarded_bytes = 0
+        """Bytes of half samples that never got their other half."""
+        self._folder = folder
+        self._monotonic = monotonic
+        self._open: OpenChunk | None = None
+        self._half_sample = b""
+        self._recent = bytearray()  # the last PREROLL_SAMPLES before `position`; what is missing was silence
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes accepted that are in no closed chunk."""
+        return len(self._half_sample) + (self._open.sample_count * SAMPLE_BYTES if self._open else 0)
+
+    @property
+    def open_from(self) -> int | None:
+        """Session time at which the open chunk begins, None without one."""
+        return self._open.place.start_sample if self._open else None
+
+    def seek(self, sample: int, chunk_samples: int) -> list[ClosedChunk]:
+        """Go on at a later session time with silence up to there; raises `InvalidAudioError` for an earlier one."""
+        gap = sample - self.position
+        if gap < 0:
+            raise InvalidAudioError(
+                f"at_ms={samples_to_ms(sample)} lies before the end of the track at {samples_to_ms(self.position)} ms; "
+                "audio that is stored is not overwritten. Leave at_ms out to go on where the track ends."
+            )
+        if sample > _LATEST_SAMPLE:
+            raise InvalidAudioError(
+                f"at_ms={samples_to_ms(sample)} is more than a week after the session's start; at_ms is session time."
+            )
+        self._drop_half_sample()
+        if gap >= chunk_samples:
+            closed = self.cut()
+            self.position = sample
+            self._recent.clear()
+            return closed
+        return self._fill(gap, chunk_samples)
+
+    def append(self, pcm: memoryview, chunk_samples: int) -> list[ClosedChunk]:
+        """Write PCM where the track ends; a trailing part of a sample waits for the next push.
+
+        Raises `OSError` when the disk does not take it; then nothing of the current chunk's piece counts as written.
+        """
+        if self._half_sample:
+            pcm = memoryview(self._half_sample + bytes(pcm))
+        whole = len(pcm) - len(pcm) % SAMPLE_BYTES
+        self._half_sample = bytes(pcm[whole:])
+        pcm = pcm[:whole]
+        closed: list[ClosedChunk] = []
+        while pcm:
+            chunk = self._open_chunk()
+            piece = pcm[: max(0, chunk_samples - chunk.sample_count) * SAMPLE_BYTES]
+            chunk.append(piece)
+            self._advance(piece, len(piece) // SAMPLE_BYTES)
+            pcm = pcm[len(piece) :]
+            if chunk.sample_count >= chunk_samples:
+                closed += self.cut()
+        return closed
+
+    def cut(self) -> list[ClosedChunk]:
+        """End the open chunk early; a list of one, or of none when nothing is open."""
+        if self._open is None:
+            return []
+        closed, self._open = self._open.close(), None
+        if closed.sample_count == 0:  # the disk did not take its first write
+            closed.discard()
+            return []
+        return [closed]
+
+    def cut_if_older(self, seconds: float) -> list[ClosedChunk]:
+        """End the open chunk if its first audio came longer ago than that."""
+        if self._open and self._monotonic() - self._open.opened_at >= seconds:
+            return self.cut()
+        return []
+
+    def finish(self) -> list[ClosedChunk]:
+        """End the track, or its part before a pause: a half sample cannot be completed any more."""
+        self._drop_half_sample()
+        return self.cut()
+
+    def unsynced_descriptor(self) -> int | None:
+        """A descriptor of the open chunk for `sync_and_close`, None when there is nothing to sync."""
+        return self._open.unsynced_descriptor() if self._open else None
+
+    def _fill(self, gap: int, chunk_samples: int) -> list[ClosedChunk]:
+        closed: list[ClosedChunk] = []
+        while gap:
+            chunk = self._open_chunk()
+            samples = min(gap, max(0, chunk_samples - chunk.sample_count))
+            chunk.append_silence(samples)
+            self._advance(memoryview(bytes(min(samples, PREROLL_SAMPLES) * SAMPLE_BYTES)), samples)
+            gap -= samples
+            if chunk.sample_count >= chunk_samples:
+                closed += self.cut()
+        return closed
+
+    def _open_chunk(self) -> OpenChunk:
+        if self._open is None:
+            make_folder(self._folder)
+            place = ChunkPlace(start_sample=self.position, preroll_samples=len(self._recent) // SAMPLE_BYTES)
+            self._open = OpenChunk(self._folder, place, bytes(self._recent), opened_at=self._monotonic())
+        return self._open
+
+    def _advance(self, tail: memoryview, samples: int) -> None:
+        limit = PREROLL_SAMPLES * SAMPLE_BYTES
+        self.position += samples
+        self._recent += tail[-limit:]
+        del self._recent[:-limit]
+
+    def _drop_half_sample(self) -> None:
+        self.discarded_bytes += len(self._half_sample)
+        self._half_sample = b""

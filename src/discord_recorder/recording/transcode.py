@@ -1,0 +1,91 @@
+"""The transcode of chunks: source PCM in, spliceable MP3 out, files before rows."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from discord_recorder.audio.encode import ChunkPcm, encode_chunks
+from discord_recorder.audio.pcm import SAMPLE_BYTES
+from discord_recorder.recording.context import Context
+from discord_recorder.storage.files import sync_folder, write_durably
+from discord_recorder.storage.records import Chunk
+
+MASTER_PCM = "master.pcm"
+"""The growing lossless file of a track, where one is kept: every chunk's audio at its place, holes between."""
+
+
+class SourceMissingError(Exception):
+    """A chunk's source is gone or too short; no further try can help."""
+
+
+class Transcoder:
+    """Encodes claimed chunks, several in one FFmpeg run."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def transcode(self, batch: Sequence[Chunk]) -> list[str]:
+        """Write the MP3 of each chunk and give their SHA-256s, in order.
+
+        Raises `SourceMissingError`, `FfmpegError` or `OSError`; a file that was written before is simply replaced by
+        the next try.
+        """
+        sources = await asyncio.to_thread(self._read_sources, batch)
+        async with self._context.encoders:
+            encoded = await encode_chunks(self._context.ffmpeg, sources, quality=self._context.settings.mp3_quality)
+        files = [
+            (self._context.temp_file(chunk.mp3_key), mp3.frames) for chunk, mp3 in zip(batch, encoded, strict=True)
+        ]
+        return await asyncio.to_thread(_write_all, files)
+
+    def delete_sources(self, batch: Sequence[Chunk]) -> list[Chunk]:
+        """Delete the sources of DONE chunks; gives those whose source is gone. Call from a thread."""
+        gone = []
+        for chunk in batch:
+            try:
+                self._context.temp_file(chunk.source_key).unlink(missing_ok=True)
+            except OSError:  # the cleanup will name the file and try again
+                continue
+            gone.append(chunk)
+        return gone
+
+    def _read_sources(self, batch: Sequence[Chunk]) -> list[ChunkPcm]:
+        return [self._read_source(chunk) for chunk in batch]
+
+    def _read_source(self, chunk: Chunk) -> ChunkPcm:
+        path = self._context.temp_file(chunk.source_key)
+        try:
+            pcm = path.read_bytes()
+        except FileNotFoundError:
+            raise SourceMissingError(f"its source {path} is gone") from None
+        expected = (chunk.preroll_samples + chunk.sample_count) * SAMPLE_BYTES
+        if len(pcm) < expected:
+            raise SourceMissingError(f"its source {path} has {len(pcm)} bytes instead of {expected}")
+        pcm = pcm[:expected]
+        if self._context.settings.keep_master:
+            master = self._context.track_folder(chunk.meeting_id, chunk.track) / MASTER_PCM
+            _write_at(
+                master, chunk.start_sample * SAMPLE_BYTES, memoryview(pcm)[chunk.preroll_samples * SAMPLE_BYTES :]
+            )
+        return ChunkPcm(pcm=pcm, start_sample=chunk.start_sample, preroll_samples=chunk.preroll_samples)
+
+
+def _write_all(files: Sequence[tuple[Path, bytes]]) -> list[str]:
+    for path, frames in files:
+        write_durably(path, frames)
+    for folder in {path.parent for path, _ in files}:
+        sync_folder(folder)
+    return [hashlib.sha256(frames).hexdigest() for _, frames in files]
+
+
+def _write_at(path: Path, offset: int, data: memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        while data:
+            written = os.pwrite(descriptor, data, offset)
+            offset, data = offset + written, data[written:]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

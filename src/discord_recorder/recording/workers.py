@@ -1,0 +1,107 @@
+"""The in-process workers: claim, transcode, settle, tell."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from discord_recorder.errors import DiscordRecorderError
+from discord_recorder.recording.context import Context
+from discord_recorder.recording.queue import SqlTranscodeQueue
+from discord_recorder.recording.transcode import SourceMissingError, Transcoder
+from discord_recorder.storage import chunks
+from discord_recorder.storage.records import Chunk
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 4
+"""Chunks in one FFmpeg run: spares most of the process starts, and none waits for more than three others."""
+
+POLL_SECONDS: Final = 1.0
+"""How often to look for work that nobody in this process announced: retries that became due, leases that ended."""
+
+
+class WorkerPool:
+    """A fixed number of workers; `on_settled` is told of each chunk that became DONE here."""
+
+    def __init__(
+        self, context: Context, queue: SqlTranscodeQueue, on_settled: Callable[[Sequence[Chunk]], Awaitable[None]]
+    ) -> None:
+        self._context = context
+        self._queue = queue
+        self._transcoder = Transcoder(context)
+        self._on_settled = on_settled
+        self._tasks: list[asyncio.Task[None]] = []
+        self._busy: dict[int, Chunk] = {}
+
+    def start(self) -> None:
+        """Start the workers."""
+        count = self._context.settings.transcode_workers
+        self._tasks = [asyncio.create_task(self._work(), name=f"transcode worker {n}") for n in range(count)]
+
+    def is_busy_with(self, meeting_id: str) -> bool:
+        """True while a worker has a chunk of that meeting in hand, until its source is deleted as well."""
+        return any(chunk.meeting_id == meeting_id for chunk in self._busy.values())
+
+    async def aclose(self) -> None:
+        """Stop at once; what was in hand is QUEUED again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                claimed = await self._queue.claim(BATCH)
+                if claimed:
+                    self._queue.announce()  # there may be more for the other workers
+                    await self._run(claimed)
+                else:
+                    await self._queue.wait(POLL_SECONDS)
+            except Exception:
+                log.exception("A transcode worker was interrupted; its chunks are tried again when their lease ends")
+                await self._context.clock.sleep(POLL_SECONDS)
+
+    async def _run(self, claimed: list[Chunk]) -> None:
+        self._busy |= {chunk.id: chunk for chunk in claimed}
+        try:
+            for batch in _batches(claimed):
+                await self._transcode(batch)
+        except asyncio.CancelledError:
+            await self._queue.give_back(claimed)
+            raise
+        finally:
+            for chunk in claimed:
+                self._busy.pop(chunk.id, None)
+            self._queue.announce()
+
+    async def _transcode(self, batch: Sequence[Chunk]) -> None:
+        try:
+            hashes = await self._transcoder.transcode(batch)
+        except (DiscordRecorderError, SourceMissingError, OSError) as error:
+            if len(batch) > 1:  # find out which one it was
+                for chunk in batch:
+                    await self._transcode([chunk])
+                return
+            await self._fail(batch[0], error)
+            return
+        done = await self._queue.done(list(zip(batch, hashes, strict=True)))
+        gone = await asyncio.to_thread(self._transcoder.delete_sources, done)
+        async with self._context.database.write() as tx:
+            await chunks.mark_cleaned(tx, [chunk.id for chunk in gone])
+        await self._on_settled(done)
+
+    async def _fail(self, chunk: Chunk, error: Exception) -> None:
+        reason = str(error) or type(error).__name__
+        log.warning(
+            "A transcode failed",
+            extra={"chunk": chunk.id, "meeting": chunk.meeting_id, "attempt": chunk.attempts, "reason": reason},
+        )
+        await self._queue.failed(chunk, reason, for_good=isinstance(error, SourceMissingError))
+
+
+def _batches(claimed: list[Chunk]) -> list[list[Chunk]]:
+    """First tries together, repeated ones alone, so that one bad chunk never costs its neighbours a try."""
+    first = [chunk for chunk in claimed if chunk.attempts == 1]
+    return ([first] if first else []) + [[chunk] for chunk in claimed if chunk.attempts > 1]

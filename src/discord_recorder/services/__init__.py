@@ -1,0 +1,1 @@
+"""The named services of the API, wired from the recording domain."""

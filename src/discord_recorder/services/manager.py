@@ -1,0 +1,148 @@
+"""The services of one process: made in one place, started on first use, closed in order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from discord_recorder.audio.ffmpeg import Ffmpeg, find_ffmpeg
+from discord_recorder.config import Settings
+from discord_recorder.errors import ServicesClosedError
+from discord_recorder.recording.clock import Clock, SystemClock
+from discord_recorder.recording.context import Context
+from discord_recorder.recording.manager import RecordingManager, Sessions
+from discord_recorder.recording.ownership import ProcessRegistry
+from discord_recorder.services.logs import LoggingService
+from discord_recorder.services.recorder import DiscordRecorderManagerService
+from discord_recorder.services.sql_recording import SqlRecordingService
+from discord_recorder.storage.database import Database
+from discord_recorder.storage.files import LocalRecordingStore
+
+
+class ServicesManager:
+    """The named services of the API.
+
+    Use it as `async with ServicesManager(settings) as services`, or make it anywhere, let the first call start it and
+    end with `await services.aclose()`. Starting raises `SettingsError`, `FfmpegNotFoundError`, `StorageError` or
+    `DatabaseError`, and may be tried again.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, clock: Clock | None = None) -> None:
+        self.settings = settings or Settings()
+        self._clock = clock or SystemClock()
+        self._store = LocalRecordingStore(self.settings.recordings_dir)
+        self._sessions = Sessions()
+        self._lock = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: tuple[Context, RecordingManager] | None = None
+        self._closed = False
+        self.discord_recorder_service = DiscordRecorderManagerService(self._manager, self._sessions)
+        self.sql_recording_service = SqlRecordingService(self._database, self.settings, self._store)
+        self.logging_service = LoggingService()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Start now what the first use would start: the database, the workers, and the recovery after a crash."""
+        await self._start()
+
+    async def aclose(self) -> None:
+        """Stop all sessions, finish what can be finished within `shutdown_grace_seconds`, and free everything."""
+        async with self._lock:
+            self._closed = True
+            if self._running is None:
+                return
+            context, manager = self._running
+            self._running = None
+            try:
+                await manager.aclose()
+            finally:
+                await context.database.close()
+                context.registry.leave()
+
+    @property
+    def is_usable(self) -> bool:
+        """False once it was closed, or when the event loop that it ran in was closed under it."""
+        return not self._closed and not (self._loop is not None and self._loop.is_closed())
+
+    async def _start(self) -> tuple[Context, RecordingManager]:
+        if self._running is not None and self._loop is asyncio.get_running_loop():
+            return self._running
+        async with self._lock:
+            if self._closed or (self._loop is not None and self._loop is not asyncio.get_running_loop()):
+                raise ServicesClosedError(
+                    "This ServicesManager was closed, or belongs to another event loop. Make a new one, or call "
+                    "get_services_manager() again."
+                )
+            if self._running is None:
+                self._running = await self._open()
+                self._loop = asyncio.get_running_loop()
+            return self._running
+
+    async def _open(self) -> tuple[Context, RecordingManager]:
+        settings = self.settings
+        ffmpeg = Ffmpeg(find_ffmpeg(settings.ffmpeg_path), settings.transcode_time_limit_seconds)
+        registry = ProcessRegistry(settings.run_dir)
+        registry.enter()
+        database = Database(settings.database_file, busy_seconds=settings.database_busy_seconds)
+        try:
+            await database.open()
+            context = Context(
+                settings=settings,
+                clock=self._clock,
+                database=database,
+                store=self._store,
+                ffmpeg=ffmpeg,
+                registry=registry,
+                encoders=asyncio.Semaphore(settings.transcode_workers),
+            )
+            manager = RecordingManager(context, self._sessions)
+            await manager.open()
+        except BaseException:
+            await database.close()
+            registry.leave()
+            raise
+        return context, manager
+
+    async def _manager(self) -> RecordingManager:
+        return (await self._start())[1]
+
+    async def _database(self) -> Database:
+        return (await self._start())[0].database
+
+
+class _Process:
+    manager: ServicesManager | None = None
+
+
+def get_services_manager() -> ServicesManager:
+    """The one manager of this process, with settings from the environment; a new one after it was closed.
+
+    Can be called before any event loop runs; the services start on first use.
+    """
+    if _Process.manager is None or not _Process.manager.is_usable:
+        _Process.manager = ServicesManager()
+    return _Process.manager
+
+
+@asynccontextmanager
+async def open_catalog(settings: Settings) -> AsyncIterator[SqlRecordingService]:
+    """Only read what is recorded: no workers, no recovery, no cleanup."""
+    database = Database(settings.database_file, busy_seconds=settings.database_busy_seconds)
+    try:
+        await database.open()
+
+        async def opened() -> Database:
+            return database
+
+        yield SqlRecordingService(opened, settings, LocalRecordingStore(settings.recordings_dir))
+    finally:
+        await database.close()

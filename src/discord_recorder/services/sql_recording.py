@@ -1,0 +1,199 @@
+"""The `sql_recording_service` of the API: what the database knows, as dictionaries."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TypedDict
+
+from discord_recorder.audio.pcm import samples_to_ms
+from discord_recorder.config import Settings
+from discord_recorder.ids import parse_meeting_id, parse_snowflake
+from discord_recorder.storage import chunks, meetings, recordings
+from discord_recorder.storage.database import Database
+from discord_recorder.storage.files import RecordingStore
+from discord_recorder.storage.records import Chunk, Meeting, MeetingStatus, Recording, RecordingTrack, user_of
+
+
+class TempRecordingDict(TypedDict):
+    """One chunk; `transcode_status` is "queued", "in_progress", "done" or "failed", `start_ms` is session time."""
+
+    id: int
+    meeting_id: str
+    user_id: str | None
+    guild_id: str | None
+    created_at: datetime
+    completed_at: datetime | None
+    transcode_status: str
+    attempts: int
+    error: str | None
+    start_ms: int
+    duration_ms: int
+    sha256: str | None
+    cleaned: bool
+    source_path: str
+    mp3_path: str
+
+
+class TrackDict(TypedDict):
+    """One file of a recording; `kind` is "speaker" or "mix"."""
+
+    user_id: str | None
+    name: str | None
+    kind: str
+    path: str
+    master_path: str | None
+    duration_ms: int
+    sha256: str
+    size_bytes: int
+
+
+class RecordingDict(TypedDict):
+    """A finished recording; `path` is the mix, or the only speaker; `status` is "complete" or "incomplete"."""
+
+    id: int
+    meeting_id: str
+    guild_id: str | None
+    channel_id: str
+    user_id: str | None
+    started_at: datetime
+    ended_at: datetime
+    duration_ms: int
+    title: str | None
+    path: str
+    sha256: str
+    size_bytes: int
+    status: str
+    recovered: bool
+    tracks: list[TrackDict]
+
+
+class MeetingDict(TypedDict):
+    """A meeting; `status` is "recording", "paused", "processing", "completed" or "failed"."""
+
+    meeting_id: str
+    channel_id: str
+    guild_id: str | None
+    user_id: str | None
+    title: str | None
+    status: str
+    end_reason: str | None
+    error: str | None
+    recovered: bool
+    paused_dropped_bytes: int
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class SqlRecordingService:
+    """Reads meetings, chunks and recordings. Unknown meetings give empty lists, malformed ids `InvalidIdError`."""
+
+    def __init__(self, started: Callable[[], Awaitable[Database]], settings: Settings, store: RecordingStore) -> None:
+        self._started = started
+        self._settings = settings
+        self._store = store
+
+    async def get_temp_recordings_for_meeting(self, meeting_id: str) -> list[TempRecordingDict]:
+        """A meeting's chunks, by track and session time; those of a promoted meeting are gone but for FAILED ones."""
+        parsed = parse_meeting_id(meeting_id)
+        async with (await self._started()).read() as tx:
+            return [self._chunk(chunk) for chunk in await chunks.of_meeting(tx, parsed)]
+
+    async def get_recordings_for_meeting(self, meeting_id: str) -> list[RecordingDict]:
+        """The recording of a meeting: a list of one, or of none while it is not promoted."""
+        parsed = parse_meeting_id(meeting_id)
+        async with (await self._started()).read() as tx:
+            return [self._recording(recording) for recording in await recordings.find(tx, meeting_id=parsed)]
+
+    async def list_recordings(
+        self,
+        *,
+        guild_id: int | str | None = None,
+        channel_id: int | str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[RecordingDict]:
+        """Finished recordings, newest first; of one guild or channel if given."""
+        guild = None if guild_id is None else parse_snowflake(guild_id, "guild id")
+        channel = None if channel_id is None else parse_snowflake(channel_id, "channel id")
+        async with (await self._started()).read() as tx:
+            found = await recordings.find(tx, guild_id=guild, channel_id=channel, limit=limit, offset=offset)
+        return [self._recording(recording) for recording in found]
+
+    async def get_meeting(self, meeting_id: str) -> MeetingDict | None:
+        """A meeting and its status; None when there is none of that id."""
+        parsed = parse_meeting_id(meeting_id)
+        async with (await self._started()).read() as tx:
+            meeting = await meetings.get(tx, parsed)
+        return None if meeting is None else _meeting(meeting)
+
+    async def list_meetings(self) -> list[MeetingDict]:
+        """All meetings, whatever their status, oldest first."""
+        async with (await self._started()).read() as tx:
+            return [_meeting(meeting) for meeting in await meetings.find(tx, *MeetingStatus)]
+
+    def _chunk(self, chunk: Chunk) -> TempRecordingDict:
+        return TempRecordingDict(
+            id=chunk.id,
+            meeting_id=chunk.meeting_id,
+            user_id=user_of(chunk.track),
+            guild_id=chunk.guild_id,
+            created_at=chunk.created_at,
+            completed_at=chunk.completed_at,
+            transcode_status=chunk.transcode_status.value,
+            attempts=chunk.attempts,
+            error=chunk.error,
+            start_ms=samples_to_ms(chunk.start_sample),
+            duration_ms=samples_to_ms(chunk.sample_count),
+            sha256=chunk.sha256,
+            cleaned=chunk.cleaned,
+            source_path=str(self._settings.temp_dir / chunk.source_key),
+            mp3_path=str(self._settings.temp_dir / chunk.mp3_key),
+        )
+
+    def _recording(self, recording: Recording) -> RecordingDict:
+        main = recording.main
+        return RecordingDict(
+            id=recording.id,
+            meeting_id=recording.meeting_id,
+            guild_id=recording.guild_id,
+            channel_id=recording.channel_id,
+            user_id=recording.user_id,
+            started_at=recording.started_at,
+            ended_at=recording.ended_at,
+            duration_ms=samples_to_ms(main.samples),
+            title=recording.title,
+            path=self._store.location(main.key),
+            sha256=main.sha256,
+            size_bytes=main.size_bytes,
+            status=recording.status.value,
+            recovered=recording.recovered,
+            tracks=[self._track(track) for track in recording.tracks],
+        )
+
+    def _track(self, track: RecordingTrack) -> TrackDict:
+        return TrackDict(
+            user_id=user_of(track.track),
+            name=track.name,
+            kind=track.kind.value,
+            path=self._store.location(track.key),
+            master_path=self._store.location(track.master_key) if track.master_key else None,
+            duration_ms=samples_to_ms(track.samples),
+            sha256=track.sha256,
+            size_bytes=track.size_bytes,
+        )
+
+
+def _meeting(meeting: Meeting) -> MeetingDict:
+    return MeetingDict(
+        meeting_id=meeting.id,
+        channel_id=meeting.channel_id,
+        guild_id=meeting.guild_id,
+        user_id=meeting.user_id,
+        title=meeting.title,
+        status=meeting.status.value,
+        end_reason=meeting.end_reason,
+        error=meeting.error,
+        recovered=meeting.recovered,
+        paused_dropped_bytes=meeting.paused_dropped_bytes,
+        started_at=meeting.started_at,
+        ended_at=meeting.ended_at,
+    )

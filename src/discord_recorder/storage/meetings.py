@@ -1,0 +1,92 @@
+"""Queries on meetings and their speakers; each works in the transaction it is given."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from discord_recorder.ids import MeetingId
+from discord_recorder.storage.records import LIVE, Meeting, MeetingStatus, Track
+from discord_recorder.storage.tables import meetings, speakers
+
+
+async def add(tx: AsyncConnection, meeting: Meeting) -> bool:
+    """Insert a new meeting; False when its id was used before."""
+    values = {column.name: getattr(meeting, column.name) for column in meetings.columns}
+    result = await tx.execute(insert(meetings).values(**values).on_conflict_do_nothing(index_elements=["id"]))
+    return result.rowcount == 1
+
+
+async def get(tx: AsyncConnection, meeting_id: MeetingId) -> Meeting | None:
+    """The meeting of that id."""
+    row = (await tx.execute(select(meetings).where(meetings.c.id == meeting_id))).mappings().one_or_none()
+    return None if row is None else Meeting.from_row(row)
+
+
+async def find(
+    tx: AsyncConnection, *statuses: MeetingStatus, channel_id: str | None = None, owner: str | None = None
+) -> list[Meeting]:
+    """Meetings in any of the statuses, oldest first; of one channel or one owner if given."""
+    query = select(meetings).where(meetings.c.status.in_(statuses)).order_by(meetings.c.started_at)
+    if channel_id is not None:
+        query = query.where(meetings.c.channel_id == channel_id)
+    if owner is not None:
+        query = query.where(meetings.c.owner == owner)
+    return [Meeting.from_row(row) for row in (await tx.execute(query)).mappings()]
+
+
+async def change(tx: AsyncConnection, meeting_id: MeetingId, **values: Any) -> None:
+    """Set columns of a meeting."""
+    await tx.execute(update(meetings).where(meetings.c.id == meeting_id).values(**values))
+
+
+async def take_over(tx: AsyncConnection, meeting: Meeting, owner: str) -> bool:
+    """Make `owner` the owner if it still is the one that was read; False when somebody else was faster."""
+    same_owner = meetings.c.owner.is_(None) if meeting.owner is None else meetings.c.owner == meeting.owner
+    unfinished = meetings.c.status.in_((*LIVE, MeetingStatus.PROCESSING))
+    statement = update(meetings).where(and_(meetings.c.id == meeting.id, same_owner, unfinished)).values(owner=owner)
+    return (await tx.execute(statement)).rowcount == 1
+
+
+async def disown(tx: AsyncConnection, owner: str) -> None:
+    """Give up all meetings of an owner that leaves in good order."""
+    await tx.execute(update(meetings).where(meetings.c.owner == owner).values(owner=None))
+
+
+async def remove(tx: AsyncConnection, meeting_id: MeetingId) -> None:
+    """Forget a meeting and its speakers."""
+    await tx.execute(delete(speakers).where(speakers.c.meeting_id == meeting_id))
+    await tx.execute(delete(meetings).where(meetings.c.id == meeting_id))
+
+
+async def ids(tx: AsyncConnection) -> dict[MeetingId, MeetingStatus]:
+    """Every known meeting and its status."""
+    rows = await tx.execute(select(meetings.c.id, meetings.c.status))
+    return {MeetingId(meeting_id): MeetingStatus(status) for meeting_id, status in rows}
+
+
+async def name_speakers(tx: AsyncConnection, meeting_id: MeetingId, names: Mapping[Track, str | None]) -> None:
+    """Set display names; None only makes the speaker known and keeps a name it has."""
+    for track, name in names.items():
+        statement = insert(speakers).values(meeting_id=meeting_id, track=track, name=name)
+        key = ["meeting_id", "track"]
+        if name is None:
+            statement = statement.on_conflict_do_nothing(index_elements=key)
+        else:
+            statement = statement.on_conflict_do_update(index_elements=key, set_={"name": name})
+        await tx.execute(statement)
+
+
+async def speaker_names(tx: AsyncConnection, meeting_id: MeetingId) -> dict[Track, str | None]:
+    """Display names of all speakers of a meeting that were heard or named."""
+    rows = await tx.execute(select(speakers.c.track, speakers.c.name).where(speakers.c.meeting_id == meeting_id))
+    return {Track(track): name for track, name in rows}
+
+
+async def unowned(tx: AsyncConnection, alive: Iterable[str]) -> list[Meeting]:
+    """Unfinished meetings whose owner is none of the `alive` ones, oldest first."""
+    orphaned = or_(meetings.c.owner.is_(None), meetings.c.owner.not_in(list(alive)))
+    query = select(meetings).where(and_(meetings.c.status.in_((*LIVE, MeetingStatus.PROCESSING)), orphaned))
+    return [Meeting.from_row(row) for row in (await tx.execute(query.order_by(meetings.c.started_at))).mappings()]

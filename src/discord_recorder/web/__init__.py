@@ -1,0 +1,1 @@
+"""The web page: player, downloads, access. Nothing is here yet."""
