@@ -22,7 +22,7 @@ from discord_recorder.errors import (
     SessionEndedError,
     SettingsError,
     StorageError,
-    UserFault,
+    UserError,
 )
 from discord_recorder.ids import generate_16_char_uuid
 from discord_recorder.recording.session import DiscordSessionHandler
@@ -55,7 +55,7 @@ __all__ = [
     "SettingsError",
     "StorageError",
     "TranscodeStatus",
-    "UserFault",
+    "UserError",
     "__version__",
     "generate_16_char_uuid",
     "get_services_manager",

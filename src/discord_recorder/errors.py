@@ -1,6 +1,6 @@
 """Every error this package raises on purpose, in one tree.
 
-The message is written for the person who reads it: what is wrong, and what to do about it. `UserFault` marks the
+The message is written for the person who reads it: what is wrong, and what to do about it. `UserError` marks the
 errors that a caller or an operator can mend; everything else below `DiscordRecorderError` is the machine's or ours.
 """
 
@@ -9,43 +9,43 @@ class DiscordRecorderError(Exception):
     """Root of all errors raised by discord-recorder."""
 
 
-class UserFault(DiscordRecorderError):
+class UserError(DiscordRecorderError):
     """The request itself cannot be served; the message says how to change it."""
 
 
-class InvalidIdError(UserFault, ValueError):
+class InvalidIdError(UserError, ValueError):
     """An id is not what Discord or this recorder hands out."""
 
 
-class MeetingExistsError(UserFault):
+class MeetingExistsError(UserError):
     """A meeting id was used before; recordings are never overwritten."""
 
 
-class MeetingNotFoundError(UserFault, LookupError):
+class MeetingNotFoundError(UserError, LookupError):
     """No meeting of that id is known here."""
 
 
-class MeetingActiveError(UserFault):
+class MeetingActiveError(UserError):
     """The meeting is still being recorded or processed, so it cannot be changed yet."""
 
 
-class InvalidAudioError(UserFault, ValueError):
+class InvalidAudioError(UserError, ValueError):
     """Pushed audio is not s16le PCM, or it was placed where audio already is."""
 
 
-class SessionEndedError(UserFault):
+class SessionEndedError(UserError):
     """Audio was pushed to a session that has been stopped."""
 
 
-class NotAudioError(UserFault):
+class NotAudioError(UserError):
     """A file holds no audio that FFmpeg can read."""
 
 
-class SettingsError(UserFault, ValueError):
+class SettingsError(UserError, ValueError):
     """A setting has a value that is not allowed; the message names both."""
 
 
-class ServicesClosedError(UserFault):
+class ServicesClosedError(UserError):
     """The services manager was closed, or belongs to an event loop that has ended."""
 
 
@@ -61,7 +61,7 @@ class DatabaseBusyError(DatabaseError):
     """Another process held the database's write lock for longer than the busy time-out."""
 
 
-class DatabaseTooNewError(DatabaseError, UserFault):
+class DatabaseTooNewError(DatabaseError, UserError):
     """The database was written by a newer version of discord-recorder."""
 
 
@@ -69,7 +69,7 @@ class FfmpegError(DiscordRecorderError):
     """FFmpeg ended with an error; the message carries the end of what it printed."""
 
 
-class FfmpegNotFoundError(FfmpegError, UserFault):
+class FfmpegNotFoundError(FfmpegError, UserError):
     """No FFmpeg program is where the settings say."""
 
 

@@ -161,13 +161,12 @@ class MeetingAssembly:
         A speaker who pushes nothing does not hold the mix back; audio that comes later all the same, at a time that
         is mixed already, makes those windows dirty.
         """
-        still_open = self._open_tracks()
-        settled = [
-            determined_frames(min(starts))
-            for track, lane in self._lanes.items()
-            if (starts := [chunk.start_sample for chunk in lane.waiting] + [still_open[track]] * (track in still_open))
-        ]
-        return min([*settled, max(determined_frames(lane.end_sample) for lane in self._lanes.values())])
+        changing = dict(self._open_tracks())
+        for track, lane in self._lanes.items():
+            if lane.waiting:
+                changing[track] = min(changing.get(track, lane.waiting[0].start_sample), lane.waiting[0].start_sample)
+        longest = max(lane.end_sample for lane in self._lanes.values())
+        return determined_frames(min([longest, *changing.values()]))
 
     async def _mix_up_to(self, ready: int, *, to_the_end: bool = False) -> None:
         for window in sorted(self._dirty_windows):

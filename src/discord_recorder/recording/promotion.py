@@ -191,7 +191,7 @@ class _Mending:
     async def mend_mix(self, mended: Sequence[Chunk]) -> FfmpegError | None:
         """Mix anew where chunks were put in, or all of it where there is no mix; gives what kept it from it."""
         speakers = {track: file for track, file in self._files.items() if track != MIX_TRACK}
-        if len(speakers) < 2:
+        if len(speakers) <= 1:
             return None
         try:
             if MIX_TRACK in self._files:
@@ -207,7 +207,7 @@ class _Mending:
         return None
 
     def _owned_frames(self, chunk: Chunk, first: int, available: int) -> int:
-        """How many of a chunk's frames to put in: its own, and of its tail what falls on silence, not on a successor."""
+        """How many of a chunk's frames to put in: its own, and its tail where that falls on silence, not on a successor."""
         existing = FrameFile.open(self._files[chunk.track])
         own_last = determined_frames(chunk.end_sample)
         last = min(first + available, frame_count(self._samples[chunk.track]))

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from discord_recorder.audio.pcm import SAMPLE_BYTES
@@ -21,6 +21,9 @@ MAX_UNSEALED: Final = 64
 """Closed chunks that may wait for the disk or the database before a push has to wait for them."""
 
 RETRY_SECONDS: Final = 1.0
+
+PATIENCE_SECONDS: Final = 0.5
+"""How long a push that filled a chunk waits for it to be sealed."""
 
 
 class Sealer:
@@ -68,15 +71,24 @@ class Sealer:
         """Seal in the background what is submitted."""
         self._task = asyncio.create_task(self._run(), name=f"sealer of {self._meeting_id}")
 
-    def submit(self, track: Track, closed: Iterable[ClosedChunk]) -> None:
-        """Take closed chunks over."""
-        self._closed += [(track, chunk) for chunk in closed]
-        self._wanted.set()
+    def submit(self, track: Track, closed: Sequence[ClosedChunk]) -> bool:
+        """Take closed chunks over; True when there are any."""
+        if closed:
+            self._closed += [(track, chunk) for chunk in closed]
+            self._wanted.set()
+        return bool(closed)
 
-    async def room(self) -> None:
-        """Return at once while few chunks wait, else when the ones that do are sealed."""
-        if len(self._closed) + len(self._settled) >= MAX_UNSEALED:
-            await self.seal()
+    async def sealed(self) -> None:
+        """Return when all that was submitted is sealed, or soon when the disk or the database is slow.
+
+        Only when very much waits does this wait as long as it takes, so that a fast pusher cannot run away.
+        """
+        patience = None if len(self._closed) + len(self._settled) >= MAX_UNSEALED else PATIENCE_SECONDS
+        try:
+            async with asyncio.timeout(patience):
+                await self.seal()
+        except (TimeoutError, DatabaseError):
+            self._wanted.set()  # the background goes on
 
     async def seal(self) -> None:
         """Seal all that was submitted so far; raises `DatabaseError` when that has to wait (nothing is lost).

@@ -147,16 +147,19 @@ class DiscordSessionHandler:
             writer = self._writer(track)
             try:
                 if first and at_sample is not None:
-                    self._sealer.submit(track, writer.seek(at_sample, self._chunk_samples))
-                self._sealer.submit(track, writer.append(pcm[:piece_bytes], self._chunk_samples))
+                    writer.seek(at_sample, self._chunk_samples)
+                writer.append(pcm[:piece_bytes], self._chunk_samples)
             except OSError as error:
                 self._disk_failed(error)
                 raise StorageError(
                     f"The audio could not be written to {self._context.settings.temp_dir} ({error.strerror}). The "
                     "session ends and what was stored is kept. Make room, or choose another data directory."
                 ) from error
+            finally:
+                filled = self._sealer.submit(track, writer.take_closed())
             pcm, first = pcm[piece_bytes:], False
-            await self._sealer.room()
+            if filled:
+                await self._sealer.sealed()
 
     # --- control
 
@@ -201,8 +204,11 @@ class DiscordSessionHandler:
     async def flush(self) -> None:
         """Seal what is there, however short; raises `DatabaseError` when that has to wait (nothing is lost)."""
         for track, writer in self._tracks.items():
-            cut = writer.cut if self._state is SessionState.RECORDING else writer.finish
-            self._sealer.submit(track, cut())
+            if self._state is SessionState.RECORDING:
+                writer.cut()
+            else:
+                writer.finish()
+            self._sealer.submit(track, writer.take_closed())
         await self._sealer.seal()
 
     async def end(self) -> None:
@@ -247,7 +253,8 @@ class DiscordSessionHandler:
     async def tick(self) -> None:
         """One round of the flush loop."""
         for track, writer in self._tracks.items():
-            self._sealer.submit(track, writer.cut_if_older(self.flush_interval_seconds * (1 + SEAL_GRACE)))
+            writer.cut_if_older(self.flush_interval_seconds * (1 + SEAL_GRACE))
+            self._sealer.submit(track, writer.take_closed())
         unsynced = [d for writer in self._tracks.values() if (d := writer.unsynced_descriptor()) is not None]
         try:
             await asyncio.to_thread(sync_and_close, unsynced)

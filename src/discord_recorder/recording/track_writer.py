@@ -19,7 +19,7 @@ _LATEST_SAMPLE: Final = 7 * 24 * 3600 * SAMPLE_RATE
 
 
 class TrackWriter:
-    """Accepts PCM for one track and gives chunks back as they fill up. Knows neither SQL nor the event loop."""
+    """Accepts PCM for one track; `take_closed` gives the chunks that filled up. Knows neither SQL nor the event loop."""
 
     def __init__(self, folder: Path, monotonic: Callable[[], float]) -> None:
         self.position = 0
@@ -29,6 +29,7 @@ class TrackWriter:
         self._folder = folder
         self._monotonic = monotonic
         self._open: OpenChunk | None = None
+        self._closed: list[ClosedChunk] = []
         self._half_sample = b""
         self._recent = bytearray()  # the last PREROLL_SAMPLES before `position`; what is missing was silence
 
@@ -42,8 +43,13 @@ class TrackWriter:
         """Session time at which the open chunk begins, None without one."""
         return self._open.place.start_sample if self._open else None
 
-    def seek(self, sample: int, chunk_samples: int) -> list[ClosedChunk]:
-        """Go on at a later session time with silence up to there; raises `InvalidAudioError` for an earlier one."""
+    def seek(self, sample: int, chunk_samples: int) -> None:
+        """Go on at a later session time with silence up to there.
+
+        Raises:
+            InvalidAudioError: that time is before the end of the track, or far beyond any meeting.
+            OSError: the disk does not take it.
+        """
         gap = sample - self.position
         if gap < 0:
             raise InvalidAudioError(
@@ -56,23 +62,22 @@ class TrackWriter:
             )
         self._drop_half_sample()
         if gap >= chunk_samples:
-            closed = self.cut()
+            self.cut()
             self.position = sample
             self._recent.clear()
-            return closed
-        return self._fill(gap, chunk_samples)
+        else:
+            self._append_silence(gap, chunk_samples)
 
-    def append(self, pcm: memoryview, chunk_samples: int) -> list[ClosedChunk]:
+    def append(self, pcm: memoryview, chunk_samples: int) -> None:
         """Write PCM where the track ends; a trailing part of a sample waits for the next push.
 
-        Raises `OSError` when the disk does not take it; then nothing of the current chunk's piece counts as written.
+        Raises `OSError` when the disk does not take it; what was written before stays accepted.
         """
         if self._half_sample:
             pcm = memoryview(self._half_sample + bytes(pcm))
         whole = len(pcm) - len(pcm) % SAMPLE_BYTES
         self._half_sample = bytes(pcm[whole:])
         pcm = pcm[:whole]
-        closed: list[ClosedChunk] = []
         while pcm:
             chunk = self._open_chunk()
             piece = pcm[: max(0, chunk_samples - chunk.sample_count) * SAMPLE_BYTES]
@@ -80,45 +85,46 @@ class TrackWriter:
             self._advance(piece, len(piece) // SAMPLE_BYTES)
             pcm = pcm[len(piece) :]
             if chunk.sample_count >= chunk_samples:
-                closed += self.cut()
-        return closed
+                self.cut()
 
-    def cut(self) -> list[ClosedChunk]:
-        """End the open chunk early; a list of one, or of none when nothing is open."""
+    def cut(self) -> None:
+        """End the open chunk, however short it is."""
         if self._open is None:
-            return []
+            return
         closed, self._open = self._open.close(), None
-        if closed.sample_count == 0:  # the disk did not take its first write
+        if closed.sample_count:
+            self._closed.append(closed)
+        else:  # the disk did not take its first write
             closed.discard()
-            return []
-        return [closed]
 
-    def cut_if_older(self, seconds: float) -> list[ClosedChunk]:
+    def cut_if_older(self, seconds: float) -> None:
         """End the open chunk if its first audio came longer ago than that."""
         if self._open and self._monotonic() - self._open.opened_at >= seconds:
-            return self.cut()
-        return []
+            self.cut()
 
-    def finish(self) -> list[ClosedChunk]:
+    def finish(self) -> None:
         """End the track, or its part before a pause: a half sample cannot be completed any more."""
         self._drop_half_sample()
-        return self.cut()
+        self.cut()
+
+    def take_closed(self) -> list[ClosedChunk]:
+        """The chunks that ended since the last call, oldest first; they are the caller's to seal."""
+        closed, self._closed = self._closed, []
+        return closed
 
     def unsynced_descriptor(self) -> int | None:
         """A descriptor of the open chunk for `sync_and_close`, None when there is nothing to sync."""
         return self._open.unsynced_descriptor() if self._open else None
 
-    def _fill(self, gap: int, chunk_samples: int) -> list[ClosedChunk]:
-        closed: list[ClosedChunk] = []
-        while gap:
+    def _append_silence(self, samples: int, chunk_samples: int) -> None:
+        while samples:
             chunk = self._open_chunk()
-            samples = min(gap, max(0, chunk_samples - chunk.sample_count))
-            chunk.append_silence(samples)
-            self._advance(memoryview(bytes(min(samples, PREROLL_SAMPLES) * SAMPLE_BYTES)), samples)
-            gap -= samples
+            piece = min(samples, max(0, chunk_samples - chunk.sample_count))
+            chunk.append_silence(piece)
+            self._advance(memoryview(bytes(min(piece, PREROLL_SAMPLES) * SAMPLE_BYTES)), piece)
+            samples -= piece
             if chunk.sample_count >= chunk_samples:
-                closed += self.cut()
-        return closed
+                self.cut()
 
     def _open_chunk(self) -> OpenChunk:
         if self._open is None:
