@@ -33,6 +33,15 @@ _BLOCK_FRAMES: Final = 4096
 """How many frames of silence, or of a copy, are in memory at once."""
 
 
+@contextmanager
+def storage_errors(action: str, path: Path) -> Iterator[None]:
+    """Turn what the system says about the file at `path` into a `StorageError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"could not {action} {path}: {error.strerror}") from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedTrack:
     """A complete, synced MP3 file: its SHA-256 (hexadecimal), size, and the exact length that players hear."""
@@ -61,7 +70,7 @@ class FrameFile:
     @classmethod
     def create(cls, path: Path) -> Self:
         """An empty file, in place of what was at `path`."""
-        with _storage("create", path):
+        with storage_errors("create", path):
             path.write_bytes(bytes(INFO_FRAME_BYTES))
         return cls(path)
 
@@ -73,7 +82,7 @@ class FrameFile:
             Mp3Error: it is not such a file.
         """
         file = cls(path)
-        with _storage("read", path), path.open("rb") as stream:
+        with storage_errors("read", path), path.open("rb") as stream:
             info_samples(stream.read(INFO_FRAME_BYTES))
             with mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
                 file._note(frame_sizes(data, INFO_FRAME_BYTES))
@@ -82,7 +91,7 @@ class FrameFile:
     @property
     def samples(self) -> int:
         """The exact length that a finished file's Info frame states."""
-        with _storage("read", self.path), self.path.open("rb") as stream:
+        with storage_errors("read", self.path), self.path.open("rb") as stream:
             return info_samples(stream.read(INFO_FRAME_BYTES))
 
     def frames(self, first: int, last: int) -> list[bytes]:
@@ -94,7 +103,7 @@ class FrameFile:
         start_byte = self._marks[mark]
         next_mark = -(-end // _STRIDE)
         end_byte = self._marks[next_mark] if next_mark < len(self._marks) else self._bytes
-        with _storage("read", self.path), self.path.open("rb") as stream:
+        with storage_errors("read", self.path), self.path.open("rb") as stream:
             stream.seek(INFO_FRAME_BYTES + start_byte)
             data = stream.read(end_byte - start_byte)
         found = split_frames(data)[first - mark * _STRIDE : end - mark * _STRIDE]
@@ -126,7 +135,7 @@ class FrameFile:
         self.append_silence(count - self.count)
         offsets = [self._offset(count * percent // TOC_ENTRIES) for percent in range(TOC_ENTRIES)]
         head = info_frame(frames=count, samples=samples, data_bytes=self._bytes, offsets=offsets)
-        with _storage("write", self.path), self.path.open("r+b") as stream:
+        with storage_errors("write", self.path), self.path.open("r+b") as stream:
             stream.write(head)
             stream.truncate(INFO_FRAME_BYTES + self._bytes)
             os.fsync(stream.fileno())
@@ -141,7 +150,7 @@ class FrameFile:
         return self._marks[mark] + sum(map(len, self.frames(mark * _STRIDE, number)))
 
     def _write(self, data: bytes) -> None:
-        with _storage("write", self.path), self.path.open("r+b") as stream:
+        with storage_errors("write", self.path), self.path.open("r+b") as stream:
             stream.seek(INFO_FRAME_BYTES + self._bytes)
             stream.write(data)
             self._unsynced_bytes += len(data)
@@ -179,11 +188,3 @@ def replace_frames(source: Path, target: Path, *, first_frame: int, frames: byte
 def _copy(source: FrameFile, target: FrameFile, first: int, last: int) -> None:
     for start in range(first, last, _BLOCK_FRAMES):
         target.append(source.frames(start, min(last, start + _BLOCK_FRAMES)))
-
-
-@contextmanager
-def _storage(action: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"could not {action} {path}: {error.strerror}") from error

@@ -14,6 +14,7 @@ from typing import Final, Protocol, Self
 
 from discord_recorder.audio.encode import DEFAULT_QUALITY, encoder_output
 from discord_recorder.audio.ffmpeg import Ffmpeg
+from discord_recorder.audio.framefile import storage_errors
 from discord_recorder.audio.mp3 import (
     DELAY_SAMPLES,
     FRAME_SAMPLES,
@@ -80,12 +81,12 @@ async def mix_frames(
     Raises:
         FfmpegError: as `Ffmpeg.run`.
         Mp3Error: FFmpeg gave something else than the frames asked for.
-        StorageError: a source could not be read.
+        StorageError: a source could not be read, or the folder not be written.
     """
     window = await asyncio.to_thread(_Window.of, sources, first_frame, last_frame)
     mixed = b""
     if window.added:
-        with await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="mix-", dir=scratch) as folder:
+        with tempfile.TemporaryDirectory(prefix="mix-", dir=scratch, ignore_cleanup_errors=True) as folder:
             inputs = await asyncio.to_thread(window.write_inputs, Path(folder))
             mixed = await ffmpeg.run((*_mixing(inputs), *encoder_output(quality)))
     return await asyncio.to_thread(window.assemble, mixed)
@@ -137,8 +138,10 @@ class _Window:
                 for frame in frames[span.first - self.first_needed : span.last - self.first_needed]
             ]
             if not all(map(is_silent, joined)):
-                paths.append(folder / f"{number}.mp3")
-                paths[-1].write_bytes(b"".join((SILENT_FRAME, *joined, SILENT_FRAME, SILENT_FRAME)))
+                path = folder / f"{number}.mp3"
+                with storage_errors("write", path):
+                    path.write_bytes(b"".join((SILENT_FRAME, *joined, SILENT_FRAME, SILENT_FRAME)))
+                paths.append(path)
         return paths
 
     def assemble(self, mixed: bytes) -> bytes:

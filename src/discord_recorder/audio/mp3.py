@@ -1,13 +1,13 @@
 """MP3 as the recorder writes it: self-contained frames on a grid of 1152 samples, and the Info frame in front of them.
 
-All of a track's frames stand on one grid: frame `f` is the `f`-th of one endless encode that began at sample 0. With the
-bit reservoir off no frame needs another's bits, so frames can be cut, replaced and joined by their number alone.
+All of a track's frames stand on one grid: frame `f` is the `f`-th of one endless encode that began at sample 0. With
+the bit reservoir off no frame needs another's bits, so frames can be cut, replaced and joined by their number alone.
 
 Sources: ISO/IEC 11172-3 (frame header, side information), the LAME project's "Mp3 Info Tag rev 1" (Info frame).
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from mmap import mmap
 from typing import Final
 
@@ -40,10 +40,13 @@ INFO_FRAME_BYTES: Final = 192
 TOC_ENTRIES: Final = 100
 """Entries of the Info frame's table of contents: one for each percent of the playing time."""
 
+_MIN_FRAMES: Final = 2
+"""FFmpeg believes that a file is MP3 only when it finds two frames in a row."""
+
 _INFO_HEADER: Final = bytes.fromhex("fffb5464")
 _SIDE_INFO_BYTES: Final = 32
 _XING_AT: Final = 4 + _SIDE_INFO_BYTES
-_XING_FIELDS: Final = 0x7  # frame count, byte count, table of contents
+_XING_FIELDS: Final = 0xF  # frame count, byte count, table of contents, quality
 _ENCODER: Final = b"LAME3.100"  # FFmpeg and others believe the delays only of encoders they know
 _VBR_METHOD: Final = 4  # tag revision 0, VBR "mtrh"
 _LOWPASS_UNKNOWN: Final = 0
@@ -66,7 +69,7 @@ _SIZES: Final = {
 
 def frame_count(samples: int) -> int:
     """Frames that a track of `samples` has, those that only its decoding delay needs included."""
-    return -(-(samples + DELAY_SAMPLES) // FRAME_SAMPLES)
+    return max(_MIN_FRAMES, -(-(samples + DELAY_SAMPLES) // FRAME_SAMPLES))
 
 
 def determined_frames(end_sample: int) -> int:
@@ -99,8 +102,8 @@ def split_frames(data: bytes) -> list[bytes]:
     Raises:
         Mp3Error: as `frame_sizes`.
     """
-    ends = list(accumulate(frame_sizes(data), initial=0))
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    borders = accumulate(frame_sizes(data), initial=0)
+    return [data[start:end] for start, end in pairwise(borders)]
 
 
 def is_silent(frame: bytes) -> bool:
@@ -157,7 +160,9 @@ def info_frame(*, frames: int, samples: int, data_bytes: int, offsets: Sequence[
         raise Mp3Error(f"{frames} frames do not fit {samples} samples")
     file_bytes = INFO_FRAME_BYTES + data_bytes
     toc = bytes(min(255, (INFO_FRAME_BYTES + offset) * 256 // file_bytes) for offset in offsets)
-    xing = b"Xing" + b"".join(n.to_bytes(4) for n in (_XING_FIELDS, frames, file_bytes)) + toc + bytes(4)
+    xing = (
+        b"Xing" + b"".join(n.to_bytes(4) for n in (_XING_FIELDS, frames, file_bytes)) + toc + bytes(4)
+    )  # quality: unknown
     lame = (
         _ENCODER
         + bytes((_VBR_METHOD, _LOWPASS_UNKNOWN))

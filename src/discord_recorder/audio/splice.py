@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from discord_recorder.audio.framefile import FinishedTrack, FrameFile
+from discord_recorder.audio.framefile import FinishedTrack, FrameFile, storage_errors
 from discord_recorder.audio.mp3 import split_frames
-from discord_recorder.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -102,7 +101,5 @@ class SplicedTrack:
 
 
 def _read_segment(path: Path) -> list[bytes]:
-    try:
+    with storage_errors("read", path):
         return split_frames(path.read_bytes())
-    except OSError as error:
-        raise StorageError(f"could not read the segment {path}: {error.strerror}") from error

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from discord_recorder.audio.framefile import FinishedTrack
 from discord_recorder.audio.mix import mix_frames, needed_frames
@@ -19,14 +18,12 @@ from discord_recorder.audio.splice import SplicedTrack
 from discord_recorder.errors import FfmpegError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.mix_windows import window_frames, windows_that_need
 from discord_recorder.storage import chunks
 from discord_recorder.storage.files import make_folder
 from discord_recorder.storage.records import MIX_TRACK, Chunk, Track, TranscodeStatus
 
 log = logging.getLogger(__name__)
-
-MIX_WINDOW_FRAMES: Final = 416
-"""Frames mixed in one FFmpeg run: 9.984 s, close to a chunk."""
 
 OpenTracks = Callable[[], Mapping[Track, int]]
 """Session time, in samples, at which each track's audio begins that is in no sealed chunk yet."""
@@ -149,11 +146,7 @@ class MeetingAssembly:
         first, last = determined_frames(chunk.start_sample), frame_count(chunk.end_sample)
         mp3 = self._context.temp_file(chunk.mp3_key)
         await asyncio.to_thread(lane.spliced.add, first, mp3, start_sample=chunk.start_sample)
-        near = range(max(0, first // MIX_WINDOW_FRAMES - 1), min(self._mixed_windows, last // MIX_WINDOW_FRAMES + 2))
-        for window in near:
-            needed_first, needed_last = needed_frames(*_window_frames(window))
-            if first < needed_last and needed_first < last:
-                self._dirty_windows.add(window)
+        self._dirty_windows.update(windows_that_need(first, last, self._mixed_windows))
 
     def _ready_frames(self) -> int:
         """Up to where no track is going to change any more, as far as can be told.
@@ -170,13 +163,11 @@ class MeetingAssembly:
 
     async def _mix_up_to(self, ready: int, *, to_the_end: bool = False) -> None:
         for window in sorted(self._dirty_windows):
-            await self._mix_window(window, _window_frames(window))
+            await self._mix_window(window, window_frames(window, ready if to_the_end else None))
             self._dirty_windows.discard(window)
         while True:
-            first, last = _window_frames(self._mixed_windows)
-            if to_the_end and first < ready:
-                last = min(last, ready)
-            elif needed_frames(first, last)[1] > ready:
+            first, last = window_frames(self._mixed_windows, ready if to_the_end else None)
+            if (first >= ready) if to_the_end else (needed_frames(first, last)[1] > ready):
                 return
             await self._mix_window(self._mixed_windows, (first, last))
             self._mixed_windows += 1
@@ -210,7 +201,3 @@ class MeetingAssembly:
         folder = self._context.track_folder(self._meeting_id, track)
         make_folder(folder)
         return folder
-
-
-def _window_frames(window: int) -> tuple[int, int]:
-    return window * MIX_WINDOW_FRAMES, (window + 1) * MIX_WINDOW_FRAMES

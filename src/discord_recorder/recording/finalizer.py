@@ -10,6 +10,7 @@ from discord_recorder.recording.assembly import MeetingAssembly
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.promotion import Promoter
 from discord_recorder.recording.recovery import Recovery
+from discord_recorder.recording.signal import Signal
 from discord_recorder.storage import chunks, meetings
 from discord_recorder.storage.records import MeetingStatus
 
@@ -36,7 +37,8 @@ class Finalizer:
         self._locks: dict[MeetingId, asyncio.Lock] = {}
         self._not_before: dict[MeetingId, float] = {}
         self._pauses: dict[MeetingId, float] = {}
-        self._changed = asyncio.Event()
+        self.changed = Signal()
+        """Sent when the state of a chunk or a meeting has changed here."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -49,10 +51,6 @@ class Finalizer:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-
-    def kick(self) -> None:
-        """Tell that the state of some chunk or meeting has changed."""
-        self._changed.set()
 
     def adopt(self, meeting_id: MeetingId, assembly: MeetingAssembly) -> None:
         """Use the assembly of the session that captured the meeting."""
@@ -68,12 +66,14 @@ class Finalizer:
     async def wait_until_settled(self, meeting_id: MeetingId, max_wait_seconds: float) -> bool:
         """Wait for the meeting's transcodes; False when some are still pending at the limit."""
         deadline = self._context.clock.monotonic() + max_wait_seconds
-        while await self.is_pending(meeting_id):
+        while True:
+            ticket = self.changed.ticket()
+            if not await self.is_pending(meeting_id):
+                return True
             left = deadline - self._context.clock.monotonic()
             if left <= 0:
                 return False
-            await self.wait_for_change(min(left, POLL_SECONDS))
-        return True
+            await self.changed.wait(ticket, min(left, POLL_SECONDS))
 
     async def finalize(self, meeting_id: MeetingId) -> None:
         """Promote or mend a meeting now if it is ready and ours; raises what kept it from being done."""
@@ -88,17 +88,20 @@ class Finalizer:
             await self._promoter.finalize(meeting_id, self._assemblies.pop(meeting_id, None))
         self._not_before.pop(meeting_id, None)
         self._pauses.pop(meeting_id, None)
-        self._changed.set()
+        self.changed.send()
 
     async def drain(self, max_wait_seconds: float) -> None:
         """Give meetings in processing that time to finish."""
         deadline = self._context.clock.monotonic() + max_wait_seconds
+        ticket = self.changed.ticket()
         while await self._owned() and (left := deadline - self._context.clock.monotonic()) > 0:
-            await self.wait_for_change(min(left, POLL_SECONDS))
+            await self.changed.wait(ticket, min(left, POLL_SECONDS))
+            ticket = self.changed.ticket()
 
     async def _run(self) -> None:
         look_again_at = 0.0
         while True:
+            ticket = self.changed.ticket()
             try:
                 if self._context.clock.monotonic() >= look_again_at:
                     await self._recovery.take_over()
@@ -106,7 +109,7 @@ class Finalizer:
                 await self._round()
             except Exception:
                 log.exception("The finalizer was interrupted; it goes on")
-            await self.wait_for_change(POLL_SECONDS)
+            await self.changed.wait(ticket, POLL_SECONDS)
 
     async def _round(self) -> None:
         now = self._context.clock.monotonic()
@@ -132,12 +135,3 @@ class Finalizer:
         async with self._context.database.read() as tx:
             mine = await meetings.find(tx, MeetingStatus.PROCESSING, owner=self._context.owner)
         return [meeting.id for meeting in mine]
-
-    async def wait_for_change(self, seconds: float) -> None:
-        """Return when the state of a meeting may have changed, or after that time."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
-        self._changed.clear()

@@ -224,12 +224,14 @@ class RecordingManager:
         """Wait until a stopped or retried meeting is out of processing; False when it still is in it at the limit."""
         parsed = parse_meeting_id(meeting_id)
         deadline = self._context.clock.monotonic() + max_wait_seconds
-        while (await self._meeting(parsed)).status is MeetingStatus.PROCESSING:
+        while True:
+            ticket = self._finalizer.changed.ticket()
+            if (await self._meeting(parsed)).status is not MeetingStatus.PROCESSING:
+                return True
             left = deadline - self._context.clock.monotonic()
             if left <= 0:
                 return False
-            await self._finalizer.wait_for_change(min(left, POLL_SECONDS))
-        return True
+            await self._finalizer.changed.wait(ticket, min(left, POLL_SECONDS))
 
     async def retry(self, meeting_id: str) -> int:
         """Queue a meeting's FAILED chunks again, and mend its recording when they are done; gives their number.
@@ -248,7 +250,7 @@ class RecordingManager:
             if meeting.status not in LIVE:
                 await meetings.change(tx, parsed, status=MeetingStatus.PROCESSING, owner=self._context.owner)
         self._queue.announce()
-        self._finalizer.kick()
+        self._finalizer.changed.send()
         return queued
 
     async def delete(self, meeting_id: str) -> None:
@@ -322,7 +324,7 @@ class RecordingManager:
         finally:
             self.sessions.remove(channel)
             await session.aclose()
-            self._finalizer.kick()
+            self._finalizer.changed.send()
         return True
 
     def _session_broken(self, session: DiscordSessionHandler, reason: str) -> None:
@@ -349,7 +351,7 @@ class RecordingManager:
         for meeting_id in {chunk.meeting_id for chunk in done}:
             if (session := by_meeting.get(meeting_id)) is not None:
                 session.assembly.kick()
-        self._finalizer.kick()
+        self._finalizer.changed.send()
 
     async def _cleanup_loop(self) -> None:
         while True:

@@ -23,7 +23,8 @@ class ProcessRegistry:
         """Become known as alive; raises `StorageError` when the folder cannot be written."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            with self._door():
+                self._lock.acquire(timeout=0)
         except OSError as error:
             raise StorageError(
                 f"The data directory {self._folder.parent} cannot be written ({error.strerror}). "
@@ -33,12 +34,14 @@ class ProcessRegistry:
     def leave(self) -> None:
         """Stop being known; what is still owned is then free to be taken over."""
         if self._lock.is_locked:
-            self._file(self.own_id).unlink(missing_ok=True)
-            self._lock.release()
+            with self._door():
+                self._file(self.own_id).unlink(missing_ok=True)
+                self._lock.release()
 
     def alive(self) -> set[str]:
         """Ids of all live recorders, this one among them; the files of dead ones are removed on the way."""
-        return {self.own_id, *self._others()}
+        with self._door():
+            return {self.own_id, *self._others()}
 
     def _others(self) -> Iterator[str]:
         for file in self._folder.glob("*.lock"):
@@ -52,6 +55,10 @@ class ProcessRegistry:
             else:
                 file.unlink(missing_ok=True)
                 lock.release()
+
+    def _door(self) -> FileLock:
+        """Held while files come, go or are tried, so that nobody is taken for dead between making and locking."""
+        return FileLock(self._folder / "registry", thread_local=False)
 
     def _file(self, process_id: str) -> Path:
         return self._folder / f"{process_id}.lock"

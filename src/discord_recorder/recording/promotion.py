@@ -8,18 +8,16 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from discord_recorder.audio.framefile import FinishedTrack, FrameFile, replace_frames
-from discord_recorder.audio.mix import mix_frames
-from discord_recorder.audio.mp3 import determined_frames, frame_count, is_silent, split_frames
+from discord_recorder.audio.framefile import FinishedTrack
 from discord_recorder.audio.pcm import SAMPLE_BYTES
-from discord_recorder.audio.splice import SplicedTrack
-from discord_recorder.errors import FfmpegError, MeetingNotFoundError
+from discord_recorder.errors import MeetingNotFoundError
 from discord_recorder.ids import MeetingId
-from discord_recorder.recording.assembly import MIX_WINDOW_FRAMES, MeetingAssembly
+from discord_recorder.recording.assembly import MeetingAssembly
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.mending import Mending
 from discord_recorder.recording.transcode import MASTER_PCM
 from discord_recorder.storage import chunks, meetings, recordings
-from discord_recorder.storage.files import make_folder, remove_empty_folders, sync_file
+from discord_recorder.storage.files import remove_empty_folders, sync_file
 from discord_recorder.storage.records import (
     MIX_TRACK,
     Chunk,
@@ -127,7 +125,7 @@ class Promoter:
 
     async def _mend(self, meeting: Meeting, recording: Recording, rows: Sequence[Chunk]) -> None:
         mended = [row for row in rows if row.transcode_status is TranscodeStatus.DONE]
-        files = _Mending(self._context, recording)
+        files = Mending(self._context, recording)
         await asyncio.to_thread(files.put_in, mended)
         mix_error = await files.mend_mix(mended)
         renewed = [await self._store(meeting.id, track, file, None) for track, file in sorted(files.finished.items())]
@@ -166,84 +164,6 @@ class Promoter:
                     extra={"path": str(path), "reason": error.strerror},
                 )
         remove_empty_folders(folder)
-
-
-class _Mending:
-    """New versions of a recording's files, made in the temp folder."""
-
-    def __init__(self, context: Context, recording: Recording) -> None:
-        self._context = context
-        self._recording = recording
-        self._folder = context.meeting_folder(recording.meeting_id) / "mending"
-        self._files = {track.track: context.store.local_file(track.key) for track in recording.tracks}
-        self._samples = {track.track: track.samples for track in recording.tracks}
-        self.finished: dict[Track, FinishedTrack] = {}
-        """The files that are new."""
-
-    def put_in(self, mended: Sequence[Chunk]) -> None:
-        """Put the frames of DONE chunks where silence holds their place. Call from a thread."""
-        for chunk in mended:
-            frames = split_frames(self._context.temp_file(chunk.mp3_key).read_bytes())
-            first = determined_frames(chunk.start_sample)
-            owned = self._owned_frames(chunk, first, len(frames))
-            self._replace(chunk.track, first, b"".join(frames[:owned]))
-
-    async def mend_mix(self, mended: Sequence[Chunk]) -> FfmpegError | None:
-        """Mix anew where chunks were put in, or all of it where there is no mix; gives what kept it from it."""
-        speakers = {track: file for track, file in self._files.items() if track != MIX_TRACK}
-        if len(speakers) <= 1:
-            return None
-        try:
-            if MIX_TRACK in self._files:
-                for chunk in mended:
-                    first = max(0, determined_frames(chunk.start_sample) - 1)
-                    last = min(frame_count(chunk.end_sample) + 1, frame_count(self._samples[MIX_TRACK]))
-                    mixed = await self._mixed(speakers.values(), first, last)
-                    await asyncio.to_thread(self._replace, MIX_TRACK, first, mixed)
-            else:
-                self.finished[MIX_TRACK] = await self._whole_mix(speakers)
-        except FfmpegError as error:
-            return error
-        return None
-
-    def _owned_frames(self, chunk: Chunk, first: int, available: int) -> int:
-        """How many of a chunk's frames to put in: its own, and its tail where that falls on silence, not on a successor."""
-        existing = FrameFile.open(self._files[chunk.track])
-        own_last = determined_frames(chunk.end_sample)
-        last = min(first + available, frame_count(self._samples[chunk.track]))
-        if own_last < last and all(map(is_silent, existing.frames(own_last, last))):
-            own_last = last
-        return max(0, own_last - first)
-
-    def _replace(self, track: Track, first: int, frames: bytes) -> None:
-        if not frames:
-            return
-        make_folder(self._folder)
-        target = self._folder / f"{track}.{first}.mp3"
-        self.finished[track] = replace_frames(self._files[track], target, first_frame=first, frames=frames)
-        self._files[track] = target
-
-    async def _mixed(self, files: Iterable[Path], first: int, last: int) -> bytes:
-        make_folder(self._folder)
-        async with self._context.encoders:
-            return await mix_frames(
-                self._context.ffmpeg,
-                [FrameFile.open(file) for file in files],
-                first_frame=first,
-                last_frame=last,
-                quality=self._context.settings.mp3_quality,
-                scratch=self._folder,
-            )
-
-    async def _whole_mix(self, speakers: Mapping[Track, Path]) -> FinishedTrack:
-        end_sample = max(self._samples[track] for track in speakers)
-        mix = SplicedTrack(self._folder / "mix.growing.mp3")
-        for first in range(0, frame_count(end_sample), MIX_WINDOW_FRAMES):
-            window = self._folder / f"mix.{first}.mp3"
-            last = min(first + MIX_WINDOW_FRAMES, frame_count(end_sample))
-            window.write_bytes(await self._mixed(speakers.values(), first, last))
-            await asyncio.to_thread(mix.add, first, window)
-        return await asyncio.to_thread(mix.finish, end_sample)
 
 
 async def _end(tx: AsyncConnection, meeting_id: MeetingId, rows: Sequence[Chunk]) -> None:

@@ -19,7 +19,7 @@ _LATEST_SAMPLE: Final = 7 * 24 * 3600 * SAMPLE_RATE
 
 
 class TrackWriter:
-    """Accepts PCM for one track; `take_closed` gives the chunks that filled up. Knows neither SQL nor the event loop."""
+    """Accepts PCM for one track; `take_closed` gives the chunks that filled up. Knows no SQL and no event loop."""
 
     def __init__(self, folder: Path, monotonic: Callable[[], float]) -> None:
         self.position = 0

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from discord_recorder.errors import DiscordRecorderError
+from discord_recorder.errors import DatabaseError, DiscordRecorderError
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.queue import SqlTranscodeQueue
 from discord_recorder.recording.transcode import SourceMissingError, Transcoder
@@ -56,41 +56,39 @@ class WorkerPool:
                 claimed = await self._queue.claim(BATCH)
                 if claimed:
                     self._queue.announce()  # there may be more for the other workers
-                    await self._run(claimed)
+                    await self._work_on(claimed)
                 else:
                     await self._queue.wait(POLL_SECONDS)
             except Exception:
-                log.exception("A transcode worker was interrupted; its chunks are tried again when their lease ends")
+                log.exception("A transcode worker was interrupted; it goes on")
                 await self._context.clock.sleep(POLL_SECONDS)
 
-    async def _run(self, claimed: list[Chunk]) -> None:
+    async def _work_on(self, claimed: list[Chunk]) -> None:
         self._busy |= {chunk.id: chunk for chunk in claimed}
         try:
             for batch in _batches(claimed):
-                await self._transcode(batch)
-        except asyncio.CancelledError:
-            await self._queue.give_back(claimed)
+                done = await self._transcode(batch)
+                self._put_down(batch)
+                await self._on_settled(done)
+        except BaseException:
+            await self._give_back([chunk for chunk in claimed if chunk.id in self._busy])
             raise
         finally:
-            for chunk in claimed:
-                self._busy.pop(chunk.id, None)
-            self._queue.announce()
+            self._put_down(claimed)
 
-    async def _transcode(self, batch: Sequence[Chunk]) -> None:
+    async def _transcode(self, batch: Sequence[Chunk]) -> list[Chunk]:
         try:
             hashes = await self._transcoder.transcode(batch)
         except (DiscordRecorderError, SourceMissingError, OSError) as error:
             if len(batch) > 1:  # find out which one it was
-                for chunk in batch:
-                    await self._transcode([chunk])
-                return
+                return [done for chunk in batch for done in await self._transcode([chunk])]
             await self._fail(batch[0], error)
-            return
+            return []
         done = await self._queue.done(list(zip(batch, hashes, strict=True)))
         gone = await asyncio.to_thread(self._transcoder.delete_sources, done)
         async with self._context.database.write() as tx:
             await chunks.mark_cleaned(tx, [chunk.id for chunk in gone])
-        await self._on_settled(done)
+        return done
 
     async def _fail(self, chunk: Chunk, error: Exception) -> None:
         reason = str(error) or type(error).__name__
@@ -99,6 +97,17 @@ class WorkerPool:
             extra={"chunk": chunk.id, "meeting": chunk.meeting_id, "attempt": chunk.attempts, "reason": reason},
         )
         await self._queue.failed(chunk, reason, for_good=isinstance(error, SourceMissingError))
+
+    async def _give_back(self, unfinished: Sequence[Chunk]) -> None:
+        """Queue again what an interruption left in hand; where that fails too, the lease ends by itself."""
+        try:
+            await self._queue.give_back(unfinished)
+        except DatabaseError:
+            log.warning("Chunks in hand could not be given back; they are tried again when their lease ends")
+
+    def _put_down(self, batch: Sequence[Chunk]) -> None:
+        for chunk in batch:
+            self._busy.pop(chunk.id, None)
 
 
 def _batches(claimed: list[Chunk]) -> list[list[Chunk]]:
