@@ -96,19 +96,10 @@ class _Plan:
             if not pcm.startswith(_SILENT_BLOCK, number * _BLOCK_BYTES)
         ]
         heard = [span for span in spans_of(sound) if span.last > first_frame]
-        silence = _SILENT_BLOCK * KEEP_BLOCKS
         return cls(
             first_frame=first_frame,
             last_frame=frame_count(chunk.end_sample),
-            spans=[
-                (
-                    span,
-                    silence
-                    + _blocks(pcm, span.first + KEEP_BLOCKS - first_block, span.last - KEEP_BLOCKS - first_block)
-                    + silence,
-                )
-                for span in heard
-            ],
+            spans=[(span, _cut_out(pcm, span, first_block)) for span in heard],
         )
 
     def assemble(self, encoded: Iterator[bytes]) -> EncodedChunk:
@@ -154,5 +145,8 @@ def _on_grid(chunk: ChunkPcm) -> tuple[int, bytes]:
     return first_block, pcm + bytes(-len(pcm) % _BLOCK_BYTES)
 
 
-def _blocks(pcm: bytes, first: int, last: int) -> bytes:
-    return pcm[first * _BLOCK_BYTES : last * _BLOCK_BYTES]
+def _cut_out(pcm: bytes, span: Span, first_block: int) -> bytes:
+    """The span's PCM from `pcm`, which begins at `first_block`; its silent blocks need not be in there."""
+    silence = _SILENT_BLOCK * KEEP_BLOCKS
+    sound_first, sound_last = span.first + KEEP_BLOCKS - first_block, span.last - KEEP_BLOCKS - first_block
+    return silence + pcm[sound_first * _BLOCK_BYTES : sound_last * _BLOCK_BYTES] + silence

@@ -29,7 +29,8 @@ PREROLL_SAMPLES: Final = 24_000
 """Source an encoder hears before the first frame that is kept, 500 ms: measured to be enough for it to settle."""
 
 LOOKAHEAD_SAMPLES: Final = 2 * FRAME_SAMPLES
-"""How far beyond a frame's first sample LAME has to hear before the frame is final (measured: 2402 at most)."""
+"""How much of the source beyond a frame's own samples has to be known before the frame counts as final; LAME was
+measured to look 1250 samples ahead."""
 
 SILENT_FRAME: Final = bytes.fromhex("fffb1464").ljust(96, b"\0")
 """A frame of digital silence: 32 kbit/s, and side information that says that nothing is coded."""

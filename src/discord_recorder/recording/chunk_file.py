@@ -45,6 +45,8 @@ class ClosedChunk:
     path: Path
     place: ChunkPlace
     sample_count: int
+    accepted_bytes: int = 0
+    """What was pushed of it; the rest is silence in between."""
     descriptor: int | None = None
     """The open file, where this process wrote it."""
 
@@ -71,6 +73,7 @@ class OpenChunk:
     def __init__(self, folder: Path, place: ChunkPlace, preroll: bytes, *, opened_at: float) -> None:
         self.place = place
         self.sample_count = 0
+        self.accepted_bytes = 0
         self.opened_at = opened_at
         self.path = folder / place.file_name
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -87,6 +90,7 @@ class OpenChunk:
         """Write whole samples after what is there; after a failed write the chunk is as it was before."""
         self._write_at(self._base + self.sample_count * SAMPLE_BYTES, pcm)
         self.sample_count += len(pcm) // SAMPLE_BYTES
+        self.accepted_bytes += len(pcm)
 
     def append_silence(self, samples: int) -> None:
         """Lengthen the chunk by a hole, which reads as zeros and takes no room."""
@@ -104,7 +108,11 @@ class OpenChunk:
     def close(self) -> ClosedChunk:
         """End the chunk; it has to be settled before a row names it."""
         return ClosedChunk(
-            path=self.path, place=self.place, sample_count=self.sample_count, descriptor=self._descriptor
+            path=self.path,
+            place=self.place,
+            sample_count=self.sample_count,
+            accepted_bytes=self.accepted_bytes,
+            descriptor=self._descriptor,
         )
 
     def _write_at(self, offset: int, data: bytes | memoryview) -> None:

@@ -157,9 +157,14 @@ class RecordingManager:
         try:
             if not await self._register(meeting):
                 return False
-            session = session_handler_class(
-                context=self._context, queue=self._queue, meeting=meeting, on_broken=self._session_broken
-            )
+            try:
+                session = session_handler_class(
+                    context=self._context, queue=self._queue, meeting=meeting, on_broken=self._session_broken
+                )
+            except Exception:  # a handler class of the caller's; nothing was recorded
+                async with self._context.database.write() as tx:
+                    await meetings.remove(tx, meeting.id)
+                raise
             session.start()
             self.sessions.add(channel, session)
         finally:

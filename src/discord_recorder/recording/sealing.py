@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from discord_recorder.audio.pcm import SAMPLE_BYTES
 from discord_recorder.errors import DatabaseError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.chunk_file import ClosedChunk
@@ -45,18 +44,15 @@ class Sealer:
         self._guild_id = guild_id
         self._on_sealed = on_sealed
         self._on_disk_error = on_disk_error
+        self.unsealed_bytes = 0
+        """Bytes of audio in closed chunks that have no row yet."""
         self._closed: list[tuple[Track, ClosedChunk]] = []
         self._settled: list[NewChunk] = []
+        self._settled_bytes = 0
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
-
-    @property
-    def unsealed_bytes(self) -> int:
-        """Bytes of audio in closed chunks that have no row yet."""
-        samples = sum(chunk.sample_count for _, chunk in self._closed) + sum(new.sample_count for new in self._settled)
-        return samples * SAMPLE_BYTES
 
     def first_unsealed(self) -> dict[Track, int]:
         """Session time, in samples, of the first chunk of each track that has no row yet."""
@@ -75,6 +71,7 @@ class Sealer:
         """Take closed chunks over; True when there are any."""
         if closed:
             self._closed += [(track, chunk) for chunk in closed]
+            self.unsealed_bytes += sum(chunk.accepted_bytes for chunk in closed)
             self._wanted.set()
         return bool(closed)
 
@@ -127,15 +124,19 @@ class Sealer:
             while self._closed:
                 batch, self._closed = self._closed, []
                 self._settled += [self._new_chunk(track, chunk) for track, chunk in batch]
+                self._settled_bytes += sum(chunk.accepted_bytes for _, chunk in batch)
                 for error in await asyncio.to_thread(_settle, [chunk for _, chunk in batch]):
                     self._on_disk_error(error)
             if not self._settled:
                 return
-            new = list(self._settled)
             async with self._context.database.write() as tx:
-                await meetings.name_speakers(tx, self._meeting_id, dict.fromkeys(chunk.track for chunk in new))
-                rows = await self._queue.enqueue(tx, new)
-            del self._settled[: len(new)]
+                await meetings.name_speakers(
+                    tx, self._meeting_id, dict.fromkeys(chunk.track for chunk in self._settled)
+                )
+                rows = await self._queue.enqueue(tx, self._settled)
+            self._settled.clear()
+            self.unsealed_bytes -= self._settled_bytes
+            self._settled_bytes = 0
             self._on_sealed(rows)
             self._queue.announce()
 

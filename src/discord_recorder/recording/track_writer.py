@@ -36,7 +36,7 @@ class TrackWriter:
     @property
     def buffered_bytes(self) -> int:
         """Bytes accepted that are in no closed chunk."""
-        return len(self._half_sample) + (self._open.sample_count * SAMPLE_BYTES if self._open else 0)
+        return len(self._half_sample) + (self._open.accepted_bytes if self._open else 0)
 
     @property
     def open_from(self) -> int | None:
