@@ -74,8 +74,10 @@ class Settings(BaseSettings):
         description="LAME's VBR quality: 0 is the best (245 kbit/s), 4 about 85 kbit/s for speech, 9 least.",
     )
     keep_master: bool = Field(False, description="Keep a lossless FLAC of each track of pushed PCM beside its MP3.")
-    temp_ttl_hours: float = Field(24.0, ge=0, description="Age at which the cleanup removes temp recordings.")
-    cleanup_interval_seconds: float = Field(3600.0, gt=0, description="How often the cleanup runs.")
+    temp_ttl_hours: float = Field(
+        24.0, ge=0, le=87_600, description="Age at which the cleanup removes temp recordings."
+    )
+    cleanup_interval_seconds: float = Field(3600.0, gt=0, le=604_800, description="How often the cleanup runs.")
     disk_warn_mib: int = Field(2048, ge=0, description="Free space in MiB under which a warning is given.")
     disk_stop_mib: int = Field(
         256, ge=0, description="Free space in MiB under which sessions end, while there is room to finish them."
@@ -92,8 +94,10 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise SettingsError(_explain(error)) from None
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{config_file()} is not valid TOML: {error}") from None
+        except OSError as error:
+            raise SettingsError(f"{config_file()} cannot be read: {error.strerror}") from None
 
     @classmethod
     def settings_customise_sources(

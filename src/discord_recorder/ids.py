@@ -15,6 +15,7 @@ Snowflake = NewType("Snowflake", str)
 _MEETING_ID: Final = re.compile(r"[0-9a-z]{16}", re.ASCII)
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 _SNOWFLAKE_LIMIT: Final = 1 << 64
+_SHOWN_CHARACTERS: Final = 60
 
 
 def generate_16_char_uuid() -> str:
@@ -27,7 +28,7 @@ def parse_meeting_id(value: object) -> MeetingId:
     if isinstance(value, str) and _MEETING_ID.fullmatch(value):
         return MeetingId(value)
     raise InvalidIdError(
-        f"{value!r} is not a meeting id: it takes exactly 16 characters of 0-9 and a-z. "
+        f"{_shown(value)} is not a meeting id: it takes exactly 16 characters of 0-9 and a-z. "
         "Leave it out, or use generate_16_char_uuid()."
     )
 
@@ -42,4 +43,13 @@ def parse_snowflake(value: object, what: str) -> Snowflake:
         number = 0
     if 0 < number < _SNOWFLAKE_LIMIT:
         return Snowflake(str(number))
-    raise InvalidIdError(f"{value!r} is not a {what}: Discord ids are whole numbers from 1 to {_SNOWFLAKE_LIMIT - 1}.")
+    raise InvalidIdError(f"{_shown(value)} is not a {what}: Discord ids are whole numbers from 1 to {_SNOWFLAKE_LIMIT - 1}.")
+
+
+def _shown(value: object) -> str:
+    """A value as a message shows it, whatever a caller hands over."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python makes no text of a number with thousands of digits
+        return f"A {type(value).__name__} of too many digits"
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"

@@ -5,18 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from discord_recorder.audio.ffmpeg import Ffmpeg
+from discord_recorder.audio.mp3 import split_frames
 from tests.audio.signals import FFMPEG
 
 
 class WatchedFfmpeg(Ffmpeg):
-    """The real thing; it notes the size of what each run was fed with."""
+    """The real thing; it notes what each run was fed with, and how many frames there are in MP3 files it was given."""
 
     def __init__(self) -> None:
         super().__init__(FFMPEG)
         self.fed_bytes: list[int] = []
+        self.given_frames: list[int] = []
 
     async def run(self, args: Sequence[str], *, stdin: bytes = b"", time_limit_seconds: float | None = None) -> bytes:
         self.fed_bytes.append(len(stdin))
+        files = [Path(arg.removeprefix("file:")) for arg in args if arg.startswith("file:")]
+        self.given_frames += [len(split_frames(file.read_bytes())) for file in files]
         return await super().run(args, stdin=stdin, time_limit_seconds=time_limit_seconds)
 
 

@@ -26,7 +26,7 @@ def tone(samples: int, *, hertz: float = 997.0, level: float = 0.3) -> Samples:
 
 
 def speech_like(samples: int, *, seed: int = 1, level: float = 0.1) -> Samples:
-    """Voiced syllables of wandering pitch under a resonance, hisses between them, a little noise floor throughout."""
+    """Voiced syllables of wandering pitch under a resonance, hisses between them, a little noise throughout."""
     rng = np.random.default_rng(seed)
     time = np.arange(samples) / SAMPLE_RATE
     knots = np.arange(0, samples + SAMPLE_RATE, SAMPLE_RATE // 4)
@@ -34,11 +34,12 @@ def speech_like(samples: int, *, seed: int = 1, level: float = 0.1) -> Samples:
     phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
     formant = np.interp(np.arange(samples), knots, rng.uniform(400, 2500, len(knots)))
     voice = np.zeros(samples)
-    for harmonic in range(1, 16):
+    for harmonic in range(1, 10):
         voice += np.sin(harmonic * phase) / (1 + ((harmonic * pitch - formant) / 300) ** 2)
     syllables = np.clip(np.sin(2 * np.pi * 3.7 * time + np.sin(time)), 0, 1) ** 0.5
     hiss = rng.normal(0, 0.15, samples) * np.clip(-np.sin(2 * np.pi * 3.7 * time + np.sin(time)) - 0.7, 0, 1)
-    mono = level * (voice * syllables + hiss + rng.normal(0, 0.002, samples))
+    fade_in = np.clip(np.arange(samples) / 4800, 0, 1)
+    mono = level * fade_in * (voice * syllables + hiss + rng.normal(0, 0.002, samples))
     return np.stack([mono, 0.7 * mono], axis=1)
 
 
@@ -111,6 +112,11 @@ def played(path: Path) -> Samples:
     return from_pcm(run_ffmpeg("-i", path, *PCM_FORMAT, "pipe:1"))
 
 
+def deviation(frames: Iterable[bytes], others: Iterable[bytes], samples: int) -> float:
+    """The highest difference, in dB of full scale, between what two sets of frames decode to, over a track's length."""
+    return dbfs(decoded(frames)[:samples] - decoded(others)[:samples])
+
+
 def dbfs(signal: Samples) -> float:
     """The highest peak in dB of full scale; -200 for silence."""
     return 20 * float(np.log10(max(1e-10, np.abs(signal).max(initial=0))))
@@ -121,21 +127,25 @@ def snr_db(signal: Samples, copy: Samples) -> float:
     return 20 * float(np.log10(signal.std() / max(1e-10, (copy - signal).std())))
 
 
-def offset_of(signal: Samples, copy: Samples, reach: int = 2000) -> int:
+def offset_of(signal: Samples, copy: Samples) -> int:
     """By how many samples `copy` is later than `signal`: the peak of their cross-correlation."""
-    inner = signal[reach : min(len(signal), len(copy)) - reach, 0]
-    return int(np.argmax(np.correlate(copy[: len(inner) + 2 * reach, 0], inner, "valid"))) - reach
+    size = len(signal) + len(copy)
+    spectra = np.fft.rfft(copy[:, 0], size) * np.fft.rfft(signal[:, 0], size).conj()
+    peak = int(np.fft.irfft(spectra, size).argmax())
+    return peak if peak < len(copy) else peak - size
 
 
 def clicks(signal: Samples, hertz: float = 997.0) -> Samples:
     """What a sine's own recurrence does not predict, sample by sample: a click, gap or leap of phase stands out."""
     wave = signal[:, 0]
-    return np.abs(wave[2:] - 2 * np.cos(2 * np.pi * hertz / SAMPLE_RATE) * wave[1:-1] + wave[:-2])
+    unforeseen: Samples = np.abs(wave[2:] - 2 * np.cos(2 * np.pi * hertz / SAMPLE_RATE) * wave[1:-1] + wave[:-2])
+    return unforeseen
 
 
-def phases(signal: Samples, hertz: float = 997.0, block: int = 4800) -> Samples:
-    """The sine's phase against an ideal one in radians, block by block."""
-    wave = signal[: len(signal) // block * block, 0]
+def phases(signal: Samples, hertz: float = 997.0) -> Samples:
+    """The sine's phase in each second, in radians, against an ideal sine in step with the middle one."""
+    wave = signal[: len(signal) // SAMPLE_RATE * SAMPLE_RATE, 0]
     carrier = np.exp(-2j * np.pi * hertz * np.arange(len(wave)) / SAMPLE_RATE)
-    turned: Samples = np.angle((wave * carrier).reshape(-1, block).sum(axis=1))
-    return turned - turned[len(turned) // 2]
+    turned: Samples = np.angle((wave * carrier).reshape(-1, SAMPLE_RATE).sum(axis=1))
+    turned -= turned[len(turned) // 2]
+    return turned

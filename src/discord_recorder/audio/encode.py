@@ -14,7 +14,7 @@ from typing import Final, Self
 from discord_recorder.audio.ffmpeg import PCM_FORMAT, PIPE_OUTPUT, Ffmpeg
 from discord_recorder.audio.mp3 import FRAME_SAMPLES, PREROLL_SAMPLES, determined_frames, frame_count, split_frames
 from discord_recorder.audio.pcm import SAMPLE_BYTES
-from discord_recorder.audio.spans import KEEP_BLOCKS, Span, lay_out, spans_of
+from discord_recorder.audio.spans import Span, lay_out, spans_of
 from discord_recorder.errors import InvalidAudioError
 
 DEFAULT_QUALITY: Final = 4
@@ -146,7 +146,6 @@ def _on_grid(chunk: ChunkPcm) -> tuple[int, bytes]:
 
 
 def _cut_out(pcm: bytes, span: Span, first_block: int) -> bytes:
-    """The span's PCM from `pcm`, which begins at `first_block`; its silent blocks need not be in there."""
-    silence = _SILENT_BLOCK * KEEP_BLOCKS
-    sound_first, sound_last = span.first + KEEP_BLOCKS - first_block, span.last - KEEP_BLOCKS - first_block
-    return silence + pcm[sound_first * _BLOCK_BYTES : sound_last * _BLOCK_BYTES] + silence
+    """The span's PCM from `pcm`, which begins at `first_block`; what is not in there is silence."""
+    start, end = (span.first - first_block) * _BLOCK_BYTES, (span.last - first_block) * _BLOCK_BYTES
+    return (bytes(max(0, -start)) + pcm[max(0, start) : end]).ljust(end - start, b"\0")

@@ -29,6 +29,9 @@ _STRIDE: Final = 32
 _SYNC_BYTES: Final = 4 * 1024 * 1024
 """How much may be written before it is synced, so that finishing need not wait for the disk to take a whole meeting."""
 
+_LEAST_FRAMES: Final = 4
+"""Of fewer, FFmpeg does not believe that they are MP3; of more, the Info frame could not say that all are padding."""
+
 _BLOCK_FRAMES: Final = 4096
 """How many frames of silence, or of a copy, are in memory at once."""
 
@@ -129,7 +132,7 @@ class FrameFile:
 
     def finish(self, samples: int) -> FinishedTrack:
         """Make it a recording of exactly `samples`: cut or filled with silence, with its Info frame, synced, hashed."""
-        count = frame_count(samples)
+        count = max(frame_count(samples), _LEAST_FRAMES)
         if count < self.count:
             self.cut(count)
         self.append_silence(count - self.count)

@@ -41,9 +41,6 @@ INFO_FRAME_BYTES: Final = 192
 TOC_ENTRIES: Final = 100
 """Entries of the Info frame's table of contents: one for each percent of the playing time."""
 
-_MIN_FRAMES: Final = 2
-"""FFmpeg believes that a file is MP3 only when it finds two frames in a row."""
-
 _INFO_HEADER: Final = bytes.fromhex("fffb5464")
 _SIDE_INFO_BYTES: Final = 32
 _XING_AT: Final = 4 + _SIDE_INFO_BYTES
@@ -70,7 +67,7 @@ _SIZES: Final = {
 
 def frame_count(samples: int) -> int:
     """Frames that a track of `samples` has, those that only its decoding delay needs included."""
-    return max(_MIN_FRAMES, -(-(samples + DELAY_SAMPLES) // FRAME_SAMPLES))
+    return -(-(samples + DELAY_SAMPLES) // FRAME_SAMPLES)
 
 
 def determined_frames(end_sample: int) -> int:
@@ -147,7 +144,7 @@ def info_frame(*, frames: int, samples: int, data_bytes: int, offsets: Sequence[
     """The frame at a file's head that tells a player the length, the delay to skip and where to seek.
 
     Args:
-        frames: number of frames in the file, this one not counted; `frame_count(samples)` for a whole track.
+        frames: number of frames in the file, this one not counted; `frame_count(samples)`, or a few more.
         samples: exact length of the source; players that know the tag play neither more nor less.
         data_bytes: size of those frames together.
         offsets: for each percent of the playing time the byte, counted from the first of those frames, at which its

@@ -17,7 +17,10 @@ KEEP_BLOCKS: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """The blocks `first..last` (`last` not included): sound, with `KEEP_BLOCKS` of silence at either side."""
+    """The blocks `first..last` (`last` not included): sound, with `KEEP_BLOCKS` of silence at either side.
+
+    At the beginning of a track there may be less before it.
+    """
 
     first: int
     last: int
@@ -27,7 +30,7 @@ def spans_of(sound: Iterable[int]) -> list[Span]:
     """Join the (ascending) numbers of the blocks with sound to spans that neither touch nor overlap."""
     spans: list[Span] = []
     for block in sound:
-        first, last = block - KEEP_BLOCKS, block + 1 + KEEP_BLOCKS
+        first, last = max(0, block - KEEP_BLOCKS), block + 1 + KEEP_BLOCKS
         if spans and first <= spans[-1].last:
             first = spans.pop().first
         spans.append(Span(first=first, last=last))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -37,6 +38,7 @@ class Finalizer:
         self._locks: dict[MeetingId, asyncio.Lock] = {}
         self._not_before: dict[MeetingId, float] = {}
         self._pauses: dict[MeetingId, float] = {}
+        self._closing_at = math.inf
         self.changed = Signal()
         """Sent when the state of a chunk or a meeting has changed here."""
         self._task: asyncio.Task[None] | None = None
@@ -70,7 +72,7 @@ class Finalizer:
             ticket = self.changed.ticket()
             if not await self.is_pending(meeting_id):
                 return True
-            left = deadline - self._context.clock.monotonic()
+            left = min(deadline, self._closing_at) - self._context.clock.monotonic()
             if left <= 0:
                 return False
             await self.changed.wait(ticket, min(left, POLL_SECONDS))
@@ -88,6 +90,11 @@ class Finalizer:
             await self._promoter.finalize(meeting_id, self._assemblies.pop(meeting_id, None))
         self._not_before.pop(meeting_id, None)
         self._pauses.pop(meeting_id, None)
+        self.changed.send()
+
+    def hurry(self, max_wait_seconds: float) -> None:
+        """Let nobody wait for transcodes longer than that from now on, also who is waiting already."""
+        self._closing_at = self._context.clock.monotonic() + max_wait_seconds
         self.changed.send()
 
     async def drain(self, max_wait_seconds: float) -> None:

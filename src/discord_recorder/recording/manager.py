@@ -84,8 +84,17 @@ class RecordingManager:
         self._cleanup_task = asyncio.create_task(self._cleanup_loop(), name="cleanup")
 
     async def aclose(self) -> None:
-        """Stop all sessions, finish what the grace period allows, and leave the rest to the next start."""
-        grace = self._context.settings.shutdown_grace_seconds
+        """Stop all sessions, finish what the grace period allows, and leave the rest to the next start.
+
+        A caller that is cancelled shortens the grace period; everything is put down in good order all the same.
+        """
+        try:
+            await self._finish(self._context.settings.shutdown_grace_seconds)
+        finally:
+            await self._end_tasks()
+
+    async def _finish(self, grace: float) -> None:
+        self._finalizer.hurry(grace)
         results = await asyncio.gather(
             *(self.stop(channel_id, max_wait_seconds=grace, reason=SHUT_DOWN) for channel_id in list(self.sessions)),
             return_exceptions=True,
@@ -97,7 +106,6 @@ class RecordingManager:
             await self._finalizer.drain(grace)
         except DiscordRecorderError:
             log.exception("The last meetings could not be finished; the next start finishes them")
-        await self._end_tasks()
 
     async def _end_tasks(self) -> None:
         if self._cleanup_task is not None:
@@ -162,11 +170,13 @@ class RecordingManager:
                     context=self._context, queue=self._queue, meeting=meeting, on_broken=self._session_broken
                 )
             except Exception:  # a handler class of the caller's; nothing was recorded
-                async with self._context.database.write() as tx:
-                    await meetings.remove(tx, meeting.id)
+                await self._unregister(channel)
                 raise
             session.start()
             self.sessions.add(channel, session)
+        except asyncio.CancelledError:
+            await self._unregister(channel)
+            raise
         finally:
             self._starting.discard(channel)
         return True
@@ -244,8 +254,8 @@ class RecordingManager:
         Raises `MeetingNotFoundError`, and `MeetingActiveError` while another recorder owns the meeting.
         """
         parsed = parse_meeting_id(meeting_id)
-        alive = await asyncio.to_thread(self._context.registry.alive)
         async with self._context.database.write() as tx:
+            alive = await asyncio.to_thread(self._context.registry.alive)
             meeting = await meetings.get(tx, parsed)
             if meeting is None:
                 raise _unknown(parsed)
@@ -265,8 +275,8 @@ class RecordingManager:
         that could not be deleted (the cleanup tries again).
         """
         parsed = parse_meeting_id(meeting_id)
-        alive = await asyncio.to_thread(self._context.registry.alive)
         async with self._context.database.write() as tx:
+            alive = await asyncio.to_thread(self._context.registry.alive)
             meeting = await meetings.get(tx, parsed)
             if meeting is None:
                 raise _unknown(parsed)
@@ -293,8 +303,8 @@ class RecordingManager:
     # --- inside
 
     async def _register(self, meeting: Meeting) -> bool:
-        alive = await asyncio.to_thread(self._context.registry.alive)
         async with self._context.database.write() as tx:
+            alive = await asyncio.to_thread(self._context.registry.alive)
             live = await meetings.find(tx, *LIVE, channel_id=meeting.channel_id)
             if any(other.owner in alive for other in live):
                 return False
@@ -304,6 +314,14 @@ class RecordingManager:
                     "to have one made, or use generate_16_char_uuid()."
                 )
         return True
+
+    async def _unregister(self, channel: Snowflake) -> None:
+        """Forget a meeting that got no session; a channel without a session has no other one of ours."""
+        async with self._context.database.write() as tx:
+            for meeting in await meetings.find(
+                tx, MeetingStatus.RECORDING, channel_id=channel, owner=self._context.owner
+            ):
+                await meetings.remove(tx, meeting.id)
 
     async def _stop(
         self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float, reason: str

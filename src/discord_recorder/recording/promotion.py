@@ -17,7 +17,7 @@ from discord_recorder.recording.context import Context
 from discord_recorder.recording.mending import Mending
 from discord_recorder.recording.transcode import MASTER_PCM
 from discord_recorder.storage import chunks, meetings, recordings
-from discord_recorder.storage.files import remove_empty_folders, sync_file
+from discord_recorder.storage.files import files_below, remove_empty_folders, sync_file
 from discord_recorder.storage.records import (
     MIX_TRACK,
     Chunk,
@@ -153,7 +153,7 @@ class Promoter:
             self._context.temp_file(row.source_key) for row in rows if row.transcode_status is TranscodeStatus.FAILED
         }
         folder = self._context.meeting_folder(meeting_id)
-        for path in folder.glob("*/*"):
+        for path in list(files_below(folder)):
             if path in spared:
                 continue
             try:

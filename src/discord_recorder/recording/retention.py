@@ -10,7 +10,7 @@ from discord_recorder.errors import InvalidIdError, StorageError
 from discord_recorder.ids import MeetingId, parse_meeting_id
 from discord_recorder.recording.context import Context
 from discord_recorder.storage import chunks, meetings, recordings
-from discord_recorder.storage.files import remove_empty_folders
+from discord_recorder.storage.files import files_below, remove_empty_folders
 from discord_recorder.storage.records import MeetingStatus
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def _files_by_meeting(temp_dir: Path) -> dict[MeetingId, list[Path]]:
     found: dict[MeetingId, list[Path]] = {}
     for folder in temp_dir.glob("*"):
         if (meeting_id := _meeting_of(folder.name)) is not None:
-            found[meeting_id] = [path for path in folder.rglob("*") if not path.is_dir()]
+            found[meeting_id] = list(files_below(folder))
     return found
 
 

@@ -59,8 +59,19 @@ def publish(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, and every symbolic link; links are never followed, so nothing is outside of it."""
+    if folder.is_symlink():
+        return
+    for path, folders, files in os.walk(folder):
+        yield from (Path(path, name) for name in files)
+        yield from (link for name in folders if (link := Path(path, name)).is_symlink())
+
+
 def remove_empty_folders(folder: Path) -> None:
     """Remove a folder and those below it as far as they are empty."""
+    if folder.is_symlink():
+        return
     for path, _, _ in os.walk(folder, topdown=False):
         try:
             Path(path).rmdir()
@@ -118,9 +129,9 @@ class LocalRecordingStore:
         remove_empty_folders(path.parent)
 
     def keys(self) -> Iterator[str]:
-        """Every file two levels down; anything else in the folder is not ours."""
+        """Every file two levels down; anything else in the folder, and what is behind a link, is not ours."""
         for path in self._root.glob("*/*"):
-            if path.is_file():
+            if path.is_file() and not path.parent.is_symlink():
                 yield path.relative_to(self._root).as_posix()
 
     def _path(self, key: str) -> Path:

@@ -1,0 +1,196 @@
+"""`transcode`: CPU-seconds per hour of audio, the product's against plain FFmpeg's for the same chunks."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import plain, recorder
+from benchmarks.material import Speech, chunks
+from benchmarks.measure import Cpu, median
+from benchmarks.options import Options
+from benchmarks.report import Results, Table, number, progress, spread
+from discord_recorder.audio.ffmpeg import Ffmpeg, find_ffmpeg
+from discord_recorder.audio.pcm import SAMPLE_BYTES, SAMPLE_RATE
+
+_SEED = 2
+
+_APART_FAST, _APART_LIVE = "product, no mix, pushed at once", "product, no mix, as in a live call"
+_MIXED_FAST, _MIXED_LIVE = "product with mix, pushed at once", "product with mix, as in a live call"
+_CBR, _CBR_MIX = "plain -b:a 128k, a run a chunk", "plain -b:a 128k, a run a mix window"
+_SAME, _SAME_MIX = "plain -q:a 4, a run a chunk", "plain -q:a 4, a run a mix window"
+
+_RATIOS = (
+    ("chunks, pushed at once", _APART_FAST, (_CBR,), (_SAME,)),
+    ("chunks, live", _APART_LIVE, (_CBR,), (_SAME,)),
+    ("chunks and mix, pushed at once", _MIXED_FAST, (_CBR, _CBR_MIX), (_SAME, _SAME_MIX)),
+    ("chunks and mix, live", _MIXED_LIVE, (_CBR, _CBR_MIX), (_SAME, _SAME_MIX)),
+)
+
+_NOTES = (
+    "CPU-seconds (user and system, this process and FFmpeg) of the product from the first push to the finished "
+    "recording, over those of plain FFmpeg runs of the same binary on the same chunk files. `chunks`: each speaker in "
+    "a meeting of their own, so there is no mix, over one plain run for each chunk. `chunks and mix`: all in one "
+    "meeting, over one plain run for each chunk and one (`amix` of all speakers' PCM) for each window of 10 s. `at "
+    "once`: pushed as fast as it goes, chunks wait for workers and share FFmpeg runs. `live`: each chunk is pushed "
+    "when the one before is transcoded, so none shares a run. Each ratio is of one slice, its two sides measured "
+    "right after each other; the median of the slices is given.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scenario:
+    name: str
+    limit: float
+    speech: Callable[[int], list[bytes]]
+    """Every speaker's PCM in a slice."""
+
+
+@dataclass(slots=True)
+class _Readings:
+    """What each way cost in each slice."""
+
+    hours: list[float] = field(default_factory=list)
+    cpu: dict[str, list[Cpu]] = field(default_factory=dict)
+
+    def ratios(self, way: str, over: Sequence[str]) -> list[float]:
+        return [cpu.seconds / sum(self.cpu[other][n].seconds for other in over) for n, cpu in enumerate(self.cpu[way])]
+
+    def an_hour(self, way: str, part: Callable[[Cpu], float]) -> list[float]:
+        return [part(cpu) / hours for cpu, hours in zip(self.cpu[way], self.hours, strict=True)]
+
+
+def run(options: Options, folder: Path) -> list[Table]:
+    """Measure every scenario."""
+    program = find_ffmpeg(options.ffmpeg)
+    speech = asyncio.run(Speech.load(Ffmpeg(program)))
+    seconds = options.slice_seconds
+    rng = np.random.default_rng(_SEED)
+    scenarios = (
+        _Scenario(
+            name="4 speakers, all talking",
+            limit=0.8,
+            speech=lambda n: [speech.of(who, seconds, n * seconds) for who in range(4)],
+        ),
+        _Scenario(name="1 speaker, talking", limit=0.8, speech=lambda n: [speech.of(n, 2 * seconds, n * seconds)]),
+        _Scenario(name="10 speakers at 10 %", limit=0.3, speech=lambda _: speech.spurts(10, 2 * seconds, 0.1, rng)),
+    )
+    results = Results.of("transcode: CPU against plain FFmpeg", *_NOTES)
+    costs = Table("transcode: CPU-seconds per audio hour", ("way", "all", "in FFmpeg", "in Python", "spread of all"))
+    for scenario in scenarios:
+        readings = _measure(scenario, options, program, folder)
+        _report(scenario, readings, results, costs)
+    return [results.table, costs]
+
+
+def _measure(scenario: _Scenario, options: Options, program: str, folder: Path) -> _Readings:
+    readings = _Readings()
+    for number_of_slice in range(options.slices):
+        progress(f"transcode: {scenario.name}, slice {number_of_slice + 1} of {options.slices}")
+        tracks = scenario.speech(number_of_slice)
+        readings.hours.append(sum(map(len, tracks)) / SAMPLE_BYTES / SAMPLE_RATE / 3600)
+        with tempfile.TemporaryDirectory(dir=folder) as slice_folder:
+            ways = _ways(tracks, options, program, Path(slice_folder))
+            if number_of_slice % 2:
+                ways.reverse()
+            for name, way in ways:
+                readings.cpu.setdefault(name, []).append(way())
+    return readings
+
+
+def _ways(tracks: Sequence[bytes], options: Options, program: str, folder: Path) -> list[tuple[str, Callable[[], Cpu]]]:
+    """The ways to make MP3s of the tracks, each product's beside the plain ones."""
+
+    def product(*, together: bool, live: bool) -> Callable[[], Cpu]:
+        return lambda: _product(tracks, options, folder, together=together, live=live)
+
+    def plainly(act: Callable[[], None]) -> Callable[[], Cpu]:
+        return lambda: _cpu_of(act)
+
+    files = _write_chunks(tracks, folder)
+    every = [file for track in files for file in track]
+    windows = list(zip(*files, strict=True))
+    apart = [
+        (_APART_FAST, product(together=False, live=False)),
+        (_CBR, plainly(lambda: plain.encode(program, every, plain.CBR))),
+        (_APART_LIVE, product(together=False, live=True)),
+        (_SAME, plainly(lambda: plain.encode(program, every, plain.SAME_QUALITY))),
+    ]
+    if len(tracks) == 1:
+        return apart
+    return [
+        *apart,
+        (_MIXED_FAST, product(together=True, live=False)),
+        (_CBR_MIX, plainly(lambda: plain.mix(program, windows, plain.CBR, folder))),
+        (_MIXED_LIVE, product(together=True, live=True)),
+        (_SAME_MIX, plainly(lambda: plain.mix(program, windows, plain.SAME_QUALITY, folder))),
+    ]
+
+
+def _write_chunks(tracks: Sequence[bytes], folder: Path) -> list[list[Path]]:
+    files: list[list[Path]] = []
+    for number_of_track, track in enumerate(tracks):
+        files.append([])
+        for number_of_chunk, pcm in enumerate(chunks(track)):
+            path = folder / f"{number_of_track}-{number_of_chunk:04d}.pcm"
+            path.write_bytes(pcm)
+            files[-1].append(path)
+    return files
+
+
+def _cpu_of(act: Callable[[], None]) -> Cpu:
+    before = Cpu.now()
+    act()
+    return Cpu.now() - before
+
+
+def _product(tracks: Sequence[bytes], options: Options, folder: Path, *, together: bool, live: bool) -> Cpu:
+    with tempfile.TemporaryDirectory(dir=folder) as data:
+        return asyncio.run(_record(tracks, options, Path(data), together=together, live=live))
+
+
+async def _record(tracks: Sequence[bytes], options: Options, data: Path, *, together: bool, live: bool) -> Cpu:
+    length_ms = len(tracks[0]) // SAMPLE_BYTES * 1000 // SAMPLE_RATE
+    async with recorder.running(data, options) as services:
+        before = Cpu.now()
+        sessions = [
+            await recorder.start(services, 1 if together else 1 + who) for who in range(1 if together else len(tracks))
+        ]
+        for step in zip(*map(chunks, tracks), strict=True):
+            for who, pcm in enumerate(step):
+                session = sessions[0 if together else who]
+                await recorder.push(session, 1 + who, pcm)
+                if live:
+                    await recorder.transcoded(services, session)
+        for session in sessions:
+            await recorder.stop(services, session, expected_ms=length_ms)
+        return Cpu.now() - before
+
+
+def _report(scenario: _Scenario, readings: _Readings, results: Results, costs: Table) -> None:
+    for what, way, over_cbr, over_same in _RATIOS:
+        if way not in readings.cpu:
+            continue
+        for over, encoder in ((over_cbr, "-b:a 128k"), (over_same, "-q:a 4")):
+            ratios = readings.ratios(way, over)
+            figure = f"{scenario.name}: {what}, over {encoder}"
+            results.at_most(figure, median(ratios), scenario.limit, "", spread=spread(ratios))
+    for way in readings.cpu:
+        parts = [readings.an_hour(way, part) for part in (_all, _children, _own)]
+        cells = [number(median(part), digits=1) for part in parts]
+        costs.add(f"{scenario.name}: {way}", *cells, spread(parts[0], 1))
+
+
+def _children(cpu: Cpu) -> float:
+    return cpu.children
+
+
+def _own(cpu: Cpu) -> float:
+    return cpu.own
+
+
+def _all(cpu: Cpu) -> float:
+    return cpu.seconds

@@ -1,0 +1,6 @@
+"""`python -m discord_recorder` is the command line."""
+
+from discord_recorder.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Fixtures for all tests. Every test runs without the settings of the machine, and fails when it leaves a task."""
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discord_recorder import ServicesManager, Settings
+from discord_recorder.config import ENV_PREFIX
+from discord_recorder.recording.clock import Clock
+from tests.support.clock import FakeClock
+from tests.support.ffmpeg import UnreliableFfmpeg
+from tests.support.leaks import leaked_tasks, unhandled_errors
+from tests.support.recorder import OpenServices, quick_settings
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is imported by now need not be looked through after every test (see `unhandled_errors`)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith(ENV_PREFIX):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_left_behind() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    with unhandled_errors() as errors:
+        yield
+        assert not await leaked_tasks(before), "the test left tasks"
+    assert not errors
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Where the recorder of the test works."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def settings(data_dir: Path) -> Settings:
+    """Quick settings in the test's own data directory."""
+    return quick_settings(data_dir)
+
+
+@pytest.fixture
+async def services(settings: Settings) -> AsyncIterator[ServicesManager]:
+    """A running recorder."""
+    async with ServicesManager(settings) as manager:
+        yield manager
+
+
+@pytest.fixture
+def open_services(data_dir: Path) -> OpenServices:
+    """Opens recorders on the test's data directory: `async with open_services(clock=..., setting=...) as services`."""
+
+    def open_one(*, clock: Clock | None = None, **settings: Any) -> AbstractAsyncContextManager[ServicesManager]:
+        return ServicesManager(quick_settings(data_dir, **settings), clock=clock)
+
+    return open_one
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time that the test moves."""
+    return FakeClock()
+
+
+@pytest.fixture
+def unreliable(tmp_path: Path) -> UnreliableFfmpeg:
+    """An FFmpeg that fails or waits on demand; pass `ffmpeg_path=str(unreliable.path)`."""
+    return UnreliableFfmpeg(tmp_path / "unreliable")

@@ -1,0 +1,141 @@
+"""A recorder in a process of its own, that its parent kills: `python -m tests.faults.child '{"data_dir": ...}'`.
+
+It does the steps of its script and tells on its standard output, one JSON object a line, what it has done: after each
+push how much of each speaker's audio was accepted, and each step's end. A `wait` step goes on when a line comes in.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from discord_recorder import DiscordRecorderError, ServicesManager
+from tests.faults import deaths, voices
+from tests.support.recorder import quick_settings
+
+
+def tell(**event: Any) -> None:
+    """One line to the parent, in one write."""
+    os.write(sys.stdout.fileno(), json.dumps(event).encode() + b"\n")
+
+
+class Child:
+    """Does the steps of a script."""
+
+    def __init__(self, script: Mapping[str, Any]) -> None:
+        self._script = script
+        self._settings = quick_settings(Path(script["data_dir"]), **script.get("settings", {}))
+        self._services = ServicesManager(self._settings)
+        self._service = self._services.discord_recorder_service
+        self._said: dict[tuple[int, int], int] = {}
+        self._random = random.Random(script.get("seed", 0))
+        self._death = deaths.Death([], after=False)
+        self._death.install()
+
+    async def run(self) -> None:
+        """Do all steps."""
+        for step in self._script["steps"]:
+            options = dict(step)
+            name = options.pop("do")
+            try:
+                result = await getattr(self, f"do_{name}")(**options)
+            except DiscordRecorderError as error:
+                tell(did=name, error=type(error).__name__, message=str(error))
+            else:
+                tell(did=name, result=result)
+
+    async def do_open(self) -> None:
+        """Start the services."""
+        await self._services.start()
+
+    async def do_start(self, *, channel: int = 1, meeting: str, names: Mapping[str, str] | None = None) -> bool:
+        """Start a session."""
+        started = await self._service.start_session(channel, meeting, user_id=voices.ADA)
+        if started:
+            for user, name in (names or {}).items():
+                await self._service.sessions[channel].set_speaker_name(user, name)
+        return started
+
+    async def do_speak(
+        self, *, seconds: float, channel: int = 1, users: list[int], pace: float = 1.0, recorded: bool = True
+    ) -> None:
+        """Push every speaker's voice on from where it was, in pieces of 20 to 100 ms, at `pace` times real time."""
+        clock, length = asyncio.get_running_loop().time, voices.samples(seconds)
+        start, spoken = clock(), 0
+        while spoken < length:
+            piece = min(length - spoken, voices.samples(self._random.randint(20, 100) / 1000))
+            for user in users:
+                await self._push(channel, user, piece, recorded=recorded)
+            spoken += piece
+            if pace:
+                await asyncio.sleep(max(0.0, start + spoken / voices.RATE / pace - clock()))
+
+    async def _push(self, channel: int, user: int, count: int, *, recorded: bool) -> None:
+        before = self._said.get((channel, user), 0)
+        session = self._service.sessions[channel]
+        await session.push_audio_data(voices.said(user, before, count), user_id=user)
+        if recorded:
+            self._said[channel, user] = before + count
+            tell(channel=channel, user=user, samples=before + count)
+
+    async def do_pause(self, *, channel: int = 1) -> bool:
+        """Pause."""
+        return await self._service.pause_session(channel)
+
+    async def do_resume(self, *, channel: int = 1) -> bool:
+        """Resume."""
+        return await self._service.resume_session(channel)
+
+    async def do_stop(self, *, channel: int = 1) -> bool:
+        """Stop."""
+        return await self._service.stop_session(channel)
+
+    async def do_retry(self, *, meeting: str) -> int:
+        """Retry a meeting's failed chunks."""
+        return await self._service.retry_meeting(meeting)
+
+    async def do_delete(self, *, meeting: str) -> None:
+        """Delete a meeting."""
+        await self._service.delete_meeting(meeting)
+
+    async def do_close(self) -> None:
+        """Close the services."""
+        await self._services.aclose()
+
+    async def do_until(self, *, meeting: str, status: list[str]) -> str:
+        """Wait until a meeting has one of those statuses."""
+        while True:
+            found = await self._services.sql_recording_service.get_meeting(meeting)
+            if found is not None and found["status"] in status:
+                return found["status"]
+            await asyncio.sleep(0.02)
+
+    async def do_status(self, *, channel: int = 1) -> dict[str, Any] | None:
+        """The session's state."""
+        status = await self._service.get_session_status(channel)
+        return None if status is None else json.loads(json.dumps(status, default=str))
+
+    async def do_wait(self) -> None:
+        """Wait for a line from the parent; at its end, forever."""
+        tell(waiting=True)
+        if not await asyncio.to_thread(sys.stdin.readline):
+            await asyncio.Event().wait()
+
+    async def do_prepare(self, *, death: list[deaths.Step], after: bool) -> None:
+        """Die when these steps are done, from now on."""
+        self._death.restart(death, after=after)
+
+    async def do_seen(self) -> list[str]:
+        """The steps since `prepare`."""
+        return list(self._death.seen)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    asyncio.run(Child(json.loads(sys.argv[1])).run())

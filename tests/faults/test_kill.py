@@ -1,0 +1,160 @@
+"""Kill -9: whatever was accepted is in the recording, to the sample, and nobody had to do anything for it."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discord_recorder import ServicesManager
+from tests.faults.children import Recorder, die_at, recorder, speak
+from tests.faults.deadlines import soon
+from tests.faults.endings import assert_holds_voices, assert_tidy, ended, the_recording
+from tests.faults.voices import ADA, BEN, SPEAKERS, samples
+from tests.support.ffmpeg import UnreliableFfmpeg
+from tests.support.recorder import MEETING, quick_settings
+
+NAMES = {str(ADA): "Ada Lovelace"}
+OPEN = {"do": "open"}
+START = {"do": "start", "meeting": MEETING, "names": NAMES}
+RECOVER = ({"do": "until", "meeting": MEETING, "status": ["completed", "failed"]}, {"do": "close"})
+BORDERS: dict[str, Any] = {"flush_interval_seconds": 0.5}
+"""A chunk border every half second, for each speaker."""
+
+
+async def assert_finished_by_itself(data_dir: Path, killed: Recorder, *, promoted_before: bool = False) -> None:
+    """Start a recorder on what the killed one left; it has to end as if nothing had happened."""
+    async with ServicesManager(quick_settings(data_dir, **BORDERS)) as services:
+        if not killed.pushed:
+            meeting = await services.sql_recording_service.get_meeting(MEETING)
+            if meeting is not None:
+                assert (await ended(services))["status"] == "completed"
+        else:
+            recording = await the_recording(services)
+            assert recording["status"] == "complete"
+            assert recording["recovered"] or promoted_before
+            assert_holds_voices(recording, killed.pushed)
+            assert "Ada Lovelace" in [track["name"] for track in recording["tracks"]]
+        await assert_tidy(data_dir)
+        assert await services.discord_recorder_service.list_active_sessions() == []
+
+
+async def killed_at_random(data_dir: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    print(f"seed {seed}")
+    script = (OPEN, START, speak(30, SPEAKERS))
+    async with recorder(data_dir, *script, seed=seed, **BORDERS) as child:
+        await child.has_pushed(samples(chance.uniform(0.02, 2.5)))
+        await asyncio.sleep(chance.uniform(0, 0.05))  # the instant of death, not a wait for a state
+        await child.killed()
+    await assert_finished_by_itself(data_dir, child)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_at_random_instants_while_three_speakers_are_recorded(tmp_path: Path, seed: int) -> None:
+    await asyncio.gather(*(killed_at_random(tmp_path / str(n) / "data", 10 * seed + n) for n in range(3)))
+
+
+async def killed_at_step(data_dir: Path, phase: str, number: int) -> bool:
+    """Kill it at the `number`-th change of the disk from the beginning of a phase on; False when there are fewer."""
+    script = [OPEN, START, speak(1.3, (ADA, BEN), pace=0), {"do": phase}]
+    begin = script.index(START) if phase == "start" else len(script) - 1
+    end = [{"do": "stop"}, {"do": "close"}] if phase == "start" else [{"do": "close"}]
+    steps = (*script[:begin], die_at("", number=number), *script[begin : None if phase != "start" else 3], *end)
+    async with recorder(data_dir, *steps, **BORDERS) as child:
+        code = await child.ended()
+    if code == 0:
+        return False
+    assert code == -9, child.errors
+    await assert_finished_by_itself(data_dir, child, promoted_before=phase != "start")
+    return True
+
+
+@pytest.mark.parametrize(
+    ("phase", "first", "last"),
+    [
+        pytest.param("start", 1, 110, id="amid recording, sealing and transcoding"),
+        pytest.param("stop", 1, 88, id="amid stop and promotion"),
+        pytest.param("close", 1, 88, id="amid close"),
+    ],
+)
+async def test_at_changes_of_the_disk(tmp_path: Path, phase: str, first: int, last: int) -> None:
+    seed = random.randrange(1000)
+    print(f"seed {seed}")
+    numbers = random.Random(seed).sample(range(first, last + 1), 10)
+    two_at_a_time = asyncio.Semaphore(2)
+
+    async def one(number: int) -> bool:
+        async with two_at_a_time:
+            try:
+                return await killed_at_step(tmp_path / str(number) / "data", phase, number)
+            except Exception as error:
+                raise AssertionError(f"killed at step {number} of {phase}") from error
+
+    assert sum(await asyncio.gather(*map(one, numbers))) >= len(numbers) / 2
+
+
+async def test_right_after_the_start(data_dir: Path) -> None:
+    async with recorder(data_dir, OPEN, START, {"do": "wait"}) as child:
+        await child.waits()
+        await child.killed()
+    await assert_finished_by_itself(data_dir, child)
+
+
+async def test_while_paused(data_dir: Path) -> None:
+    script = (OPEN, START, speak(0.8, (ADA, BEN)), {"do": "pause"}, speak(0.3, (ADA,), recorded=False), {"do": "wait"})
+    async with recorder(data_dir, *script, **BORDERS) as child:
+        await child.waits()
+        await child.killed()
+    await assert_finished_by_itself(data_dir, child)
+
+
+async def test_after_a_pause(data_dir: Path) -> None:
+    pause = ({"do": "pause"}, speak(0.3, (ADA,), recorded=False), {"do": "resume"})
+    script = (OPEN, START, speak(0.8, (ADA, BEN)), *pause, speak(30, (ADA, BEN)))
+    async with recorder(data_dir, *script, **BORDERS) as child:
+        await child.did("resume")
+        await child.has_pushed(samples(1.2))
+        await child.killed()
+    await assert_finished_by_itself(data_dir, child)
+
+
+async def test_amid_transcodes(data_dir: Path, unreliable: UnreliableFfmpeg) -> None:
+    unreliable.hold()
+    script = (OPEN, START, speak(2, (ADA, BEN), pace=0), {"do": "wait"})
+    async with recorder(data_dir, *script, ffmpeg_path=str(unreliable.path), **BORDERS) as child:
+        await child.waits()
+        await soon(lambda: len(unreliable.calls) >= 2)
+        await child.killed()
+    unreliable.hold(False)
+    await assert_finished_by_itself(data_dir, child)
+    await soon(lambda: not unreliable.living)
+
+
+async def test_the_recovering_process_is_killed_as_well(data_dir: Path) -> None:
+    async with recorder(data_dir, OPEN, START, speak(2, SPEAKERS, pace=0), {"do": "wait"}, **BORDERS) as first:
+        await first.waits()
+        await first.killed()
+    for number in (3, 12, 20, 30, 45):
+        async with recorder(data_dir, die_at("", number=number), OPEN, *RECOVER, **BORDERS) as child:
+            if await child.ended() == 0:
+                break
+    await assert_finished_by_itself(data_dir, first)
+
+
+async def test_a_chunk_is_not_given_up_because_recorders_died(data_dir: Path, unreliable: UnreliableFfmpeg) -> None:
+    unreliable.hold()
+    held: dict[str, Any] = {"ffmpeg_path": str(unreliable.path), **BORDERS}
+    async with recorder(data_dir, OPEN, START, speak(0.7, (ADA,), pace=0), {"do": "wait"}, **held) as first:
+        await first.waits()
+        await soon(lambda: unreliable.calls)
+        await first.killed()
+    for _ in range(4):
+        calls = len(unreliable.calls)
+        async with recorder(data_dir, OPEN, *RECOVER, **held) as child:
+            await soon(lambda before=calls: len(unreliable.calls) > before)  # type: ignore[misc]
+            await child.killed()
+    unreliable.hold(False)
+    await assert_finished_by_itself(data_dir, first)
+    await soon(lambda: not unreliable.living)
