@@ -14,7 +14,8 @@ from discord_recorder.audio.pcm import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE
 Pcm: TypeAlias = NDArray[np.int16]
 
 PIECE_SECONDS = 0.02
-PIECE_BYTES = round(PIECE_SECONDS * SAMPLE_RATE) * SAMPLE_BYTES
+PIECE_SAMPLES = round(PIECE_SECONDS * SAMPLE_RATE)
+PIECE_BYTES = PIECE_SAMPLES * SAMPLE_BYTES
 """What Discord gives at a time."""
 
 CHUNK_SECONDS = 10.0

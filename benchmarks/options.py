@@ -13,7 +13,7 @@ class Options:
     """How long `latency` pushes in real time, and how much audio a track `push` pushes; ends between two chunks."""
     slices: int = 3
     """How often `transcode` measures each way, in turns."""
-    slice_seconds: float = 60.0
+    slice_seconds: float = 120.0
     """Length of such a slice; times the speakers gives the audio in it."""
     short_minutes: float = 5.0
     """Length of the short meeting of `stop`."""

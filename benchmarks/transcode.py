@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import plain, recorder
+from benchmarks import plain
 from benchmarks.material import Speech, chunks
 from benchmarks.measure import Cpu, median
+from benchmarks.meeting import Way, hours_of, record
 from benchmarks.options import Options
 from benchmarks.report import Results, Table, number, progress, spread
 from discord_recorder.audio.ffmpeg import Ffmpeg, find_ffmpeg
-from discord_recorder.audio.pcm import SAMPLE_BYTES, SAMPLE_RATE
 
 _SEED = 2
 
-_APART_FAST, _APART_LIVE = "product, no mix, pushed at once", "product, no mix, as in a live call"
-_MIXED_FAST, _MIXED_LIVE = "product with mix, pushed at once", "product with mix, as in a live call"
+_APART_FAST, _APART_LIVE = "product, no mix, pushed at once", "product, no mix, live"
+_MIXED_FAST, _MIXED_LIVE = "product with mix, pushed at once", "product with mix, live"
+_APART_PLACED, _MIXED_PLACED = "product, no mix, live, silence not pushed", "product with mix, live, silence not pushed"
 _CBR, _CBR_MIX = "plain -b:a 128k, a run a chunk", "plain -b:a 128k, a run a mix window"
 _SAME, _SAME_MIX = "plain -q:a 4, a run a chunk", "plain -q:a 4, a run a mix window"
 
@@ -28,6 +29,8 @@ _RATIOS = (
     ("chunks, live", _APART_LIVE, (_CBR,), (_SAME,)),
     ("chunks and mix, pushed at once", _MIXED_FAST, (_CBR, _CBR_MIX), (_SAME, _SAME_MIX)),
     ("chunks and mix, live", _MIXED_LIVE, (_CBR, _CBR_MIX), (_SAME, _SAME_MIX)),
+    ("chunks, live, silence not pushed", _APART_PLACED, (_CBR,), (_SAME,)),
+    ("chunks and mix, live, silence not pushed", _MIXED_PLACED, (_CBR, _CBR_MIX), (_SAME, _SAME_MIX)),
 )
 
 _NOTES = (
@@ -35,9 +38,10 @@ _NOTES = (
     "recording, over those of plain FFmpeg runs of the same binary on the same chunk files. `chunks`: each speaker in "
     "a meeting of their own, so there is no mix, over one plain run for each chunk. `chunks and mix`: all in one "
     "meeting, over one plain run for each chunk and one (`amix` of all speakers' PCM) for each window of 10 s. `at "
-    "once`: pushed as fast as it goes, chunks wait for workers and share FFmpeg runs. `live`: each chunk is pushed "
-    "when the one before is transcoded, so none shares a run. Each ratio is of one slice, its two sides measured "
-    "right after each other; the median of the slices is given.",
+    "once`: pushed as fast as it goes, chunks wait for workers and share FFmpeg runs. `live`: the tracks' chunks "
+    "fill up one after the other, each is transcoded when the next one is full, and none shares a run. `silence not "
+    "pushed`: as Discord sends none; the plain runs get the same files as ever, with the silence in them. Each ratio "
+    "is of one slice, its two sides measured shortly after each other; the median of the slices is given.",
 )
 
 
@@ -45,6 +49,8 @@ _NOTES = (
 class _Scenario:
     name: str
     limit: float
+    pauses: bool = False
+    """Whether there is silence that need not be pushed."""
     speech: Callable[[int], list[bytes]]
     """Every speaker's PCM in a slice."""
 
@@ -75,8 +81,10 @@ def run(options: Options, folder: Path) -> list[Table]:
             limit=0.8,
             speech=lambda n: [speech.of(who, seconds, n * seconds) for who in range(4)],
         ),
-        _Scenario(name="1 speaker, talking", limit=0.8, speech=lambda n: [speech.of(n, 2 * seconds, n * seconds)]),
-        _Scenario(name="10 speakers at 10 %", limit=0.3, speech=lambda _: speech.spurts(10, 2 * seconds, 0.1, rng)),
+        _Scenario(name="1 speaker, talking", limit=0.8, speech=lambda n: [speech.of(n, 2 * seconds, 2 * n * seconds)]),
+        _Scenario(
+            name="10 speakers at 10 %", limit=0.3, pauses=True, speech=lambda _: speech.spurts(10, seconds, 0.1, rng)
+        ),
     )
     results = Results.of("transcode: CPU against plain FFmpeg", *_NOTES)
     costs = Table("transcode: CPU-seconds per audio hour", ("way", "all", "in FFmpeg", "in Python", "spread of all"))
@@ -91,9 +99,9 @@ def _measure(scenario: _Scenario, options: Options, program: str, folder: Path) 
     for number_of_slice in range(options.slices):
         progress(f"transcode: {scenario.name}, slice {number_of_slice + 1} of {options.slices}")
         tracks = scenario.speech(number_of_slice)
-        readings.hours.append(sum(map(len, tracks)) / SAMPLE_BYTES / SAMPLE_RATE / 3600)
+        readings.hours.append(hours_of(tracks))
         with tempfile.TemporaryDirectory(dir=folder) as slice_folder:
-            ways = _ways(tracks, options, program, Path(slice_folder))
+            ways = _ways(scenario, tracks, options, program, Path(slice_folder))
             if number_of_slice % 2:
                 ways.reverse()
             for name, way in ways:
@@ -101,11 +109,13 @@ def _measure(scenario: _Scenario, options: Options, program: str, folder: Path) 
     return readings
 
 
-def _ways(tracks: Sequence[bytes], options: Options, program: str, folder: Path) -> list[tuple[str, Callable[[], Cpu]]]:
+def _ways(
+    scenario: _Scenario, tracks: Sequence[bytes], options: Options, program: str, folder: Path
+) -> list[tuple[str, Callable[[], Cpu]]]:
     """The ways to make MP3s of the tracks, each product's beside the plain ones."""
 
-    def product(*, together: bool, live: bool) -> Callable[[], Cpu]:
-        return lambda: _product(tracks, options, folder, together=together, live=live)
+    def product(way: Way) -> Callable[[], Cpu]:
+        return lambda: asyncio.run(record(tracks, way, options, folder))
 
     def plainly(act: Callable[[], None]) -> Callable[[], Cpu]:
         return lambda: _cpu_of(act)
@@ -114,20 +124,26 @@ def _ways(tracks: Sequence[bytes], options: Options, program: str, folder: Path)
     every = [file for track in files for file in track]
     windows = list(zip(*files, strict=True))
     apart = [
-        (_APART_FAST, product(together=False, live=False)),
+        (_APART_FAST, product(Way(together=False, live=False))),
         (_CBR, plainly(lambda: plain.encode(program, every, plain.CBR))),
-        (_APART_LIVE, product(together=False, live=True)),
+        (_APART_LIVE, product(Way(together=False, live=True))),
         (_SAME, plainly(lambda: plain.encode(program, every, plain.SAME_QUALITY))),
     ]
     if len(tracks) == 1:
         return apart
-    return [
-        *apart,
-        (_MIXED_FAST, product(together=True, live=False)),
+    mixed = [
+        (_MIXED_FAST, product(Way(together=True, live=False))),
         (_CBR_MIX, plainly(lambda: plain.mix(program, windows, plain.CBR, folder))),
-        (_MIXED_LIVE, product(together=True, live=True)),
+        (_MIXED_LIVE, product(Way(together=True, live=True))),
         (_SAME_MIX, plainly(lambda: plain.mix(program, windows, plain.SAME_QUALITY, folder))),
     ]
+    if not scenario.pauses:
+        return [*apart, *mixed]
+    placed = [
+        (_APART_PLACED, product(Way(together=False, live=True, placed=True))),
+        (_MIXED_PLACED, product(Way(together=True, live=True, placed=True))),
+    ]
+    return [*placed[:1], *apart, *mixed, *placed[1:]]
 
 
 def _write_chunks(tracks: Sequence[bytes], folder: Path) -> list[list[Path]]:
@@ -145,29 +161,6 @@ def _cpu_of(act: Callable[[], None]) -> Cpu:
     before = Cpu.now()
     act()
     return Cpu.now() - before
-
-
-def _product(tracks: Sequence[bytes], options: Options, folder: Path, *, together: bool, live: bool) -> Cpu:
-    with tempfile.TemporaryDirectory(dir=folder) as data:
-        return asyncio.run(_record(tracks, options, Path(data), together=together, live=live))
-
-
-async def _record(tracks: Sequence[bytes], options: Options, data: Path, *, together: bool, live: bool) -> Cpu:
-    length_ms = len(tracks[0]) // SAMPLE_BYTES * 1000 // SAMPLE_RATE
-    async with recorder.running(data, options) as services:
-        before = Cpu.now()
-        sessions = [
-            await recorder.start(services, 1 if together else 1 + who) for who in range(1 if together else len(tracks))
-        ]
-        for step in zip(*map(chunks, tracks), strict=True):
-            for who, pcm in enumerate(step):
-                session = sessions[0 if together else who]
-                await recorder.push(session, 1 + who, pcm)
-                if live:
-                    await recorder.transcoded(services, session)
-        for session in sessions:
-            await recorder.stop(services, session, expected_ms=length_ms)
-        return Cpu.now() - before
 
 
 def _report(scenario: _Scenario, readings: _Readings, results: Results, costs: Table) -> None:

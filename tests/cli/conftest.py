@@ -44,19 +44,31 @@ def recorded(recorded_once: Path, data_dir: Path, cli: Cli) -> Cli:
     return cli
 
 
-@pytest.fixture
-def flawed(tones: list[Path], tmp_path: Path) -> Path:
-    """Ada's tone with a flaw at 5 s, on which `unreliable` FFmpegs fail when they are told to."""
+@pytest.fixture(scope="session")
+def flawed(tones: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ada's tone with a flaw at 5 s, on which an `UnreliableFfmpeg` fails when it is told to."""
     with wave.open(str(tones[0]), "rb") as file:
         pcm = bytearray(file.readframes(file.getnframes()))
     pcm[5 * 192_000 : 5 * 192_000 + len(BAD_PCM)] = BAD_PCM
-    return write_wav(tmp_path / "Ada.wav", bytes(pcm))
+    return write_wav(tmp_path_factory.mktemp("flawed") / "Ada.wav", bytes(pcm))
+
+
+@pytest.fixture(scope="session")
+def broken_once(flawed: Path, tones: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a `MEETING` of which the chunk from 4 s to 6 s could not be transcoded; not to be changed."""
+    folder = tmp_path_factory.mktemp("broken")
+    ffmpeg = UnreliableFfmpeg(folder / "unreliable")
+    ffmpeg.fail_on_bad_pcm()
+    cli = Cli(folder / "data")
+    cli.env |= {"DISCORD_RECORDER_FFMPEG_PATH": str(ffmpeg.path), "DISCORD_RECORDER_TRANSCODE_ATTEMPTS": "1"}
+    cli.failed("ingest", flawed, tones[1], "--meeting-id", MEETING)
+    return cli.data_dir
 
 
 @pytest.fixture
-def broken(cli: Cli, flawed: Path, tones: list[Path], unreliable: UnreliableFfmpeg) -> Cli:
-    """The program with a `MEETING` of which the chunk from 4 s to 6 s could not be transcoded, nor can be now."""
+def broken(broken_once: Path, data_dir: Path, cli: Cli, unreliable: UnreliableFfmpeg) -> Cli:
+    """The program with a copy of that data directory, and an FFmpeg that still fails."""
+    shutil.copytree(broken_once, data_dir)
     cli.env |= {"DISCORD_RECORDER_FFMPEG_PATH": str(unreliable.path), "DISCORD_RECORDER_TRANSCODE_ATTEMPTS": "1"}
     unreliable.fail_on_bad_pcm()
-    cli.failed("ingest", flawed, tones[1], "--meeting-id", MEETING)
     return cli

@@ -77,7 +77,6 @@ def test_invalid_settings_are_a_finding(cli: Cli) -> None:
     found = finding(cli, "settings", "fail")
     assert "mp3_quality" in found
     assert "DISCORD_RECORDER_MP3_QUALITY" in found
-    assert finding(cli, "settings", "fail")
     assert "sqlite" in examined(cli, healthy=False)["checks"]
 
 
@@ -114,6 +113,14 @@ def test_a_file_that_is_no_database(cli: Cli) -> None:
     (cli.data_dir / "recorder.sqlite3").write_text("something else entirely, and long enough to be looked at" * 20)
     assert "is not an SQLite database" in finding(cli, "database", "fail")
     assert "is not an SQLite database" in cli.refused("recordings")
+
+
+def test_a_damaged_database(recorded: Cli) -> None:
+    file = recorded.data_dir / "recorder.sqlite3"
+    content = file.read_bytes()
+    file.write_bytes(content[:4096] + b"\xaa" * (len(content) - 4096))
+    checks = examined(recorded, healthy=False)["checks"]
+    assert any("malformed" in check["found"] for check in checks.values())
 
 
 def test_a_locked_database(recorded: Cli) -> None:

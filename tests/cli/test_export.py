@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,15 @@ def test_the_target_is_a_file(recorded: Cli, tmp_path: Path) -> None:
     target.write_text("mine")
     assert str(target) in recorded.refused("export", MEETING, "--to", target)
     assert target.read_text() == "mine"
+
+
+def test_ctrl_c_leaves_no_part_of_a_file(recorded: Cli, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    assert recorded.failed("export", MEETING, "--to", out, code=130) == "error: interrupted\n"
+    assert names_in(out) == []
 
 
 def test_masters_are_exported_too(cli: Cli, out: Path, tones: list[Path]) -> None:

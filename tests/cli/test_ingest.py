@@ -1,6 +1,8 @@
 import json
+import shutil
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -125,6 +127,34 @@ def test_a_file_that_ends_in_the_middle_costs_the_others_nothing(cli: Cli, tones
     lengths = {track["name"]: track["duration_ms"] for track in told["recording"]["tracks"]}
     assert lengths["Ben"] == BEN_SAMPLES // 48
     assert lengths["Torn"] == pytest.approx(500_000 / 192, abs=1)
+
+
+def test_a_disk_that_fills_up_ends_the_meeting_and_keeps_what_was_stored(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = 'case "$*" in *Endless*) while head -c 192000 /dev/zero | tr "\\0" "\\7"; do sleep 0.05; done;; esac'
+    cli.env["DISCORD_RECORDER_FFMPEG_PATH"] = script(tmp_path, f'{endless}\nexec "{FFMPEG}" "$@"')
+    cli.env |= {"DISCORD_RECORDER_DISK_STOP_MIB": "100", "DISCORD_RECORDER_DISK_WARN_MIB": "100"}
+    (tmp_path / "Endless.wav").touch()
+    seen: list[object] = []
+
+    def disk_usage(path: object) -> SimpleNamespace:
+        seen.append(path)
+        return SimpleNamespace(free=1 << 40 if len(seen) == 1 else 0)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    result = cli.run("ingest", tmp_path / "Endless.wav", "--json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert "The session ended by itself; what was stored by then is kept. Reason: the disk is full" in result.stderr
+    assert told["recording"]["duration_ms"] > 0
+    assert told["recording"]["status"] == "complete"
+
+
+def test_two_at_once_share_a_data_directory(cli: Cli, tones: list[Path]) -> None:
+    with cli.process("ingest", *tones) as one, cli.process("ingest", *tones) as other:
+        assert [(code, stderr) for code, _, stderr in (one.result(), other.result())] == [(0, ""), (0, "")]
+    assert [entry["status"] for entry in cli.json("recordings")] == ["complete", "complete"]
 
 
 def test_a_full_disk_is_told_before_anything_is_recorded(cli: Cli, tones: list[Path]) -> None:

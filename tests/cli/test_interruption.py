@@ -84,6 +84,21 @@ def test_what_was_pushed_is_kept_and_finished(cli: Cli, pipe: Path, number: sign
     assert not list((cli.data_dir / "temp").glob("*/*/*"))
 
 
+def test_a_live_meeting_can_be_looked_at_but_not_taken_away(cli: Cli, pipe: Path, tmp_path: Path) -> None:
+    with cli.process("ingest", pipe, "--meeting-id", MEETING) as process, held_open(pipe, process) as writer:
+        os.write(writer, a_recording_in_the_middle())
+        wait_until_recorded(cli, process)
+        assert cli.json("show", MEETING)["status"] == "recording"
+        assert "in work: " in cli.ok("show", MEETING).stdout
+        assert "1 meeting in work, none left behind" in cli.ok("doctor").stdout
+        assert "no recording to export yet: it is recording" in cli.refused("export", MEETING, "--to", tmp_path)
+        assert "is still recording" in cli.refused("delete", MEETING, "--yes")
+        assert "another running recorder" in cli.refused("retry", MEETING)
+        process.signal()
+        assert process.result()[0] == 130
+    assert cli.json("show", MEETING)["status"] == "complete"
+
+
 def test_nothing_is_recorded_when_it_ends_before_the_files_are_proved(cli: Cli, pipe: Path) -> None:
     with cli.process("ingest", pipe) as process, held_open(pipe, process):
         process.signal()

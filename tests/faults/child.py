@@ -1,7 +1,7 @@
-"""A recorder in a process of its own, that its parent kills: `python -m tests.faults.child '{"data_dir": ...}'`.
+"""A recorder in a process of its own, that its parent kills.
 
-It does the steps of its script and tells on its standard output, one JSON object a line, what it has done: after each
-push how much of each speaker's audio was accepted, and each step's end. A `wait` step goes on when a line comes in.
+It does the steps of its script and tells through a pipe, one JSON object a line, what it has done: after each push how
+much of a speaker's audio was accepted, and each step's end. A `wait` step goes on when a byte comes in.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,12 @@ from tests.faults import deaths, voices
 from tests.support.recorder import quick_settings
 
 
-def tell(**event: Any) -> None:
-    """One line to the parent, in one write."""
-    os.write(sys.stdout.fileno(), json.dumps(event).encode() + b"\n")
-
-
 class Child:
     """Does the steps of a script."""
 
-    def __init__(self, script: Mapping[str, Any]) -> None:
+    def __init__(self, script: Mapping[str, Any], parent: Connection) -> None:
         self._script = script
+        self._parent = parent
         self._settings = quick_settings(Path(script["data_dir"]), **script.get("settings", {}))
         self._services = ServicesManager(self._settings)
         self._service = self._services.discord_recorder_service
@@ -45,9 +42,9 @@ class Child:
             try:
                 result = await getattr(self, f"do_{name}")(**options)
             except DiscordRecorderError as error:
-                tell(did=name, error=type(error).__name__, message=str(error))
+                self._tell(did=name, error=type(error).__name__, message=str(error))
             else:
-                tell(did=name, result=result)
+                self._tell(did=name, result=result)
 
     async def do_open(self) -> None:
         """Start the services."""
@@ -81,7 +78,7 @@ class Child:
         await session.push_audio_data(voices.said(user, before, count), user_id=user)
         if recorded:
             self._said[channel, user] = before + count
-            tell(channel=channel, user=user, samples=before + count)
+            self._tell(channel=channel, user=user, samples=before + count)
 
     async def do_pause(self, *, channel: int = 1) -> bool:
         """Pause."""
@@ -121,10 +118,9 @@ class Child:
         return None if status is None else json.loads(json.dumps(status, default=str))
 
     async def do_wait(self) -> None:
-        """Wait for a line from the parent; at its end, forever."""
-        tell(waiting=True)
-        if not await asyncio.to_thread(sys.stdin.readline):
-            await asyncio.Event().wait()
+        """Wait for a byte from the parent."""
+        self._tell(waiting=True)
+        await asyncio.to_thread(os.read, self._parent.fileno(), 1)
 
     async def do_prepare(self, *, death: list[deaths.Step], after: bool) -> None:
         """Die when these steps are done, from now on."""
@@ -134,8 +130,14 @@ class Child:
         """The steps since `prepare`."""
         return list(self._death.seen)
 
+    def _tell(self, **event: Any) -> None:
+        os.write(self._parent.fileno(), json.dumps(event).encode() + b"\n")
 
-if __name__ == "__main__":
+
+def main(script: Mapping[str, Any], parent: Connection, errors: str) -> None:
+    """What the process does; `parent` is a pipe in both directions, `errors` the file for its stderr."""
+    with Path(errors).open("wb") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    asyncio.run(Child(json.loads(sys.argv[1])).run())
+    asyncio.run(Child(script, parent).run())

@@ -2,30 +2,35 @@
 
 import asyncio
 import json
+import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from tests.faults import child
 from tests.faults.deadlines import DEADLINE_SECONDS, soon
 
-ROOT = Path(__file__).parents[2]
+_FORKS: Final = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([child.__name__])  # it has imported everything, so a new child costs next to nothing
 
 
 class Recorder:
     """One child process (see `child.py`): what it told, and the end of it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, errors: Path) -> None:
+    def __init__(self, process: ForkServerProcess, pipe: Connection, errors: Path) -> None:
         self.pushed: dict[int, int] = {}
-        """By speaker, the samples of channel 1 that were accepted."""
+        """By speaker, the samples that were accepted in channel 1."""
         self.pushed_in: dict[tuple[int, int], int] = {}
         """The same by channel and speaker."""
         self.events: list[dict[str, Any]] = []
         """What it told, the pushes left out."""
-        self.process = process
+        self._process = process
+        self._pipe = pipe
         self._errors = errors
         self._listening = asyncio.create_task(self._listen(), name=f"what recorder {process.pid} tells")
 
@@ -44,20 +49,26 @@ class Recorder:
 
     def go_on(self) -> None:
         """End a `wait` step."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
+        os.write(self._pipe.fileno(), b"!")
 
     async def killed(self) -> None:
         """Kill it with SIGKILL, and read what it had told."""
-        if self.process.returncode is None:
-            os.kill(self.process.pid, signal.SIGKILL)
+        self._kill()
         assert await self.ended() == -signal.SIGKILL, self.errors
 
     async def ended(self) -> int:
         """Wait for its end, and give its exit code."""
         async with asyncio.timeout(DEADLINE_SECONDS):
-            await self._listening
-            return await self.process.wait()
+            await asyncio.shield(self._listening)
+        await asyncio.to_thread(self._process.join, DEADLINE_SECONDS)
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process.pid is not None
+        return self._process.pid
 
     @property
     def errors(self) -> str:
@@ -66,11 +77,14 @@ class Recorder:
 
     async def aclose(self) -> None:
         """Leave nothing behind."""
-        if self.process.returncode is None:
-            os.kill(self.process.pid, signal.SIGKILL)
+        self._kill()
         await self.ended()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        self._pipe.close()
+        self._process.close()
+
+    def _kill(self) -> None:
+        if self._process.is_alive():
+            self._process.kill()
 
     async def _told(self, wanted: Callable[[dict[str, Any]], bool], number: int) -> list[dict[str, Any]]:
         await soon(lambda: sum(map(wanted, self.events)) >= number or self._listening.done())
@@ -79,15 +93,30 @@ class Recorder:
         return found
 
     async def _listen(self) -> None:
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            event = json.loads(line)
-            if "user" in event:
-                self.pushed_in[event["channel"], event["user"]] = event["samples"]
-                if event["channel"] == 1:
-                    self.pushed[event["user"]] = event["samples"]
-            else:
-                self.events.append(event)
+        rest = b""
+        while block := await self._next_block():
+            *lines, rest = (rest + block).split(b"\n")
+            for event in map(json.loads, lines):
+                self._note(event)
+
+    async def _next_block(self) -> bytes:
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._pipe.fileno(), readable.set)
+        try:
+            await readable.wait()
+            return os.read(self._pipe.fileno(), 1 << 16)
+        except ConnectionResetError:
+            return b""
+        finally:
+            loop.remove_reader(self._pipe.fileno())
+
+    def _note(self, event: dict[str, Any]) -> None:
+        if "user" not in event:
+            self.events.append(event)
+            return
+        self.pushed_in[event["channel"], event["user"]] = event["samples"]
+        if event["channel"] == 1:
+            self.pushed[event["user"]] = event["samples"]
 
 
 @asynccontextmanager
@@ -95,25 +124,17 @@ async def recorder(data_dir: Path, *steps: dict[str, Any], seed: int = 0, **sett
     """A recorder process that does these steps on a data directory; killed at the end of the block."""
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     errors = data_dir.parent / f"stderr-{len(list(data_dir.parent.glob('stderr-*')))}.txt"
+    errors.touch()
     script = {"data_dir": str(data_dir), "steps": steps, "seed": seed, "settings": settings}
-    with errors.open("wb") as stderr:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.faults.child",
-            json.dumps(script),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            limit=1 << 22,
-        )
-    child = Recorder(process, errors)
+    ours, theirs = _FORKS.Pipe()
+    process = _FORKS.Process(target=child.main, args=(script, theirs, str(errors)))
+    await asyncio.to_thread(process.start)
+    theirs.close()
+    started = Recorder(process, ours, errors)
     try:
-        yield child
+        yield started
     finally:
-        await child.aclose()
+        await started.aclose()
 
 
 def speak(seconds: float, users: Sequence[int], **options: Any) -> dict[str, Any]:

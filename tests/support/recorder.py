@@ -75,6 +75,16 @@ def sound_of(recording: RecordingDict, user_id: int | None = ALICE) -> Samples:
     return played(Path(track_of(recording, user_id)["path"]))
 
 
+def bytes_of(path: str) -> bytes:
+    """What is in a file."""
+    return Path(path).read_bytes()
+
+
+def exists(path: str) -> bool:
+    """Whether a file is there."""
+    return Path(path).exists()
+
+
 Push = Callable[[bytes], Awaitable[None]]
 
 

@@ -1,5 +1,6 @@
 """What `doctor` finds, one value for each check."""
 
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -50,3 +51,5 @@ async def settled(check: str, fix: str, look: Callable[[], Awaitable[Finding]]) 
         return await look()
     except (DiscordRecorderError, OSError) as error:
         return fail(check, str(error), fix)
+    except Exception as error:  # unforeseen, but just what somebody runs this for
+        return fail(check, traceback.format_exception_only(error)[0].strip(), fix)

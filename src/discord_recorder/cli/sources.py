@@ -67,7 +67,7 @@ async def open_sources(stack: AsyncExitStack, ffmpeg: Ffmpeg, files: Sequence[Sp
 async def measure_ms(ffmpeg: Ffmpeg, files: Sequence[SpeakerFile]) -> float | None:
     """Length of all files together, for a progress bar; None if it cannot be told.
 
-    The packets are counted, not decoded: 0.05 s for a minute or an hour alike, and right for every format.
+    The packets are counted, not decoded: that takes 0.6 s an hour of MP3, and is right for every format.
     """
     lengths = await asyncio.gather(*(_length_ms(ffmpeg, file) for file in files))
     known = [length for length in lengths if length is not None]

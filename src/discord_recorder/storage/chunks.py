@@ -120,11 +120,20 @@ async def mark_cleaned(tx: AsyncConnection, chunk_ids: Sequence[int]) -> None:
 
 
 async def requeue_dead(tx: AsyncConnection, alive: Iterable[str]) -> int:
-    """Queue again what is IN_PROGRESS at an owner that is none of the `alive` ones; how many."""
+    """Queue again what is IN_PROGRESS at an owner that is none of the `alive` ones; how many.
+
+    The attempt does not count: that a recorder was killed, however often, says nothing against the chunk.
+    """
     statement = (
         update(_table)
         .where(and_(_table.c.transcode_status == TranscodeStatus.IN_PROGRESS, _table.c.owner.not_in(list(alive))))
-        .values(transcode_status=TranscodeStatus.QUEUED, owner=None, lease_expires_at=None, not_before=0)
+        .values(
+            transcode_status=TranscodeStatus.QUEUED,
+            owner=None,
+            lease_expires_at=None,
+            not_before=0,
+            attempts=_table.c.attempts - 1,
+        )
     )
     return (await tx.execute(statement)).rowcount
 

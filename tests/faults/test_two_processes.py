@@ -1,0 +1,173 @@
+"""Two recorders on one data directory: they share it, and each meeting has one owner."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discord_recorder import MeetingActiveError, ServicesManager
+from tests.faults.children import Recorder, recorder, speak
+from tests.faults.deadlines import known, soon
+from tests.faults.endings import assert_holds_voices, assert_tidy, ended, the_recording
+from tests.faults.voices import ADA, BEN, CHRIS, said, samples
+from tests.support.ffmpeg import UnreliableFfmpeg
+from tests.support.recorder import MEETING, OpenServices, quick_settings
+
+OTHER_MEETING = "0123456789abcdef"
+OPEN: dict[str, Any] = {"do": "open"}
+WAIT: dict[str, Any] = {"do": "wait"}
+BORDERS: dict[str, Any] = {"flush_interval_seconds": 0.5}
+
+
+def start(meeting: str = MEETING, channel: int = 1) -> dict[str, Any]:
+    return {"do": "start", "meeting": meeting, "channel": channel}
+
+
+async def test_both_record_and_finish(data_dir: Path) -> None:
+    first = (OPEN, start(), speak(2, (ADA, BEN)), {"do": "stop"}, {"do": "close"})
+    second = (
+        OPEN,
+        start(OTHER_MEETING, 2),
+        speak(2, (CHRIS,), channel=2),
+        {"do": "stop", "channel": 2},
+        {"do": "close"},
+    )
+    async with recorder(data_dir, *first, **BORDERS) as one, recorder(data_dir, *second, **BORDERS) as other:
+        assert [await one.ended(), await other.ended()] == [0, 0], one.errors + other.errors
+    async with ServicesManager(quick_settings(data_dir)) as services:
+        for meeting, pushed in ((MEETING, one.pushed_in), (OTHER_MEETING, other.pushed_in)):
+            recording = await the_recording(services, meeting)
+            assert (recording["status"], recording["recovered"]) == ("complete", False)
+            assert_holds_voices(recording, {user: count for (_, user), count in pushed.items()})
+        await assert_tidy(data_dir)
+
+
+async def test_many_begin_at_once_on_a_new_directory(data_dir: Path) -> None:
+    scripts = [(OPEN, start(f"meeting{n:09}", n), speak(0.2, (ADA,), channel=n), {"do": "close"}) for n in range(1, 7)]
+
+    async def one(script: tuple[dict[str, Any], ...]) -> Recorder:
+        async with recorder(data_dir, *script) as child:
+            assert await child.ended() == 0, child.errors
+            return child
+
+    children = await asyncio.gather(*map(one, scripts))
+    async with ServicesManager(quick_settings(data_dir)) as services:
+        for number, child in enumerate(children, start=1):
+            recording = await the_recording(services, f"meeting{number:09}")
+            assert_holds_voices(recording, {user: count for (_, user), count in child.pushed_in.items()})
+
+
+async def test_the_workers_of_one_transcode_the_chunks_of_the_other(
+    data_dir: Path, unreliable: UnreliableFfmpeg
+) -> None:
+    """The owner's own FFmpeg hangs; what it holds comes back when the owner's time limit has ended it."""
+    unreliable.hold()
+    script = (OPEN, start(), WAIT, speak(3, (ADA, BEN), pace=0), {"do": "stop"}, {"do": "close"})
+    stuck: dict[str, Any] = {
+        "ffmpeg_path": str(unreliable.path),
+        "transcode_workers": 1,
+        "transcode_time_limit_seconds": 1.0,
+        "transcode_attempts": 20,
+    }
+    async with recorder(data_dir, *script, **stuck, **BORDERS) as owner:
+        await owner.waits()
+        async with ServicesManager(quick_settings(data_dir, **BORDERS)) as services:
+            owner.go_on()
+
+            async def all_done() -> bool | None:
+                rows = await services.sql_recording_service.get_temp_recordings_for_meeting(MEETING)
+                return len(rows) == 12 and all(row["transcode_status"] == "done" for row in rows) or None
+
+            await known(all_done)
+            unreliable.hold(False)  # the owner has to mix, too
+            assert await owner.ended() == 0, owner.errors
+            recording = await the_recording(services)
+            assert (recording["status"], recording["recovered"]) == ("complete", False)
+            assert_holds_voices(recording, owner.pushed)
+            await assert_tidy(data_dir)
+
+
+async def test_one_channel_is_recorded_once(data_dir: Path) -> None:
+    first, second = (OPEN, WAIT, start(), WAIT), (OPEN, WAIT, start(OTHER_MEETING), WAIT)
+    async with recorder(data_dir, *first) as one, recorder(data_dir, *second) as other:
+        await one.waits()
+        await other.waits()
+        one.go_on()
+        other.go_on()
+        assert {(await one.did("start"))["result"], (await other.did("start"))["result"]} == {True, False}
+
+
+async def test_a_live_one_is_never_taken_over(data_dir: Path, quick_take_over: None) -> None:
+    script = (OPEN, start(), speak(2.5, (ADA, BEN)), WAIT, {"do": "stop"}, {"do": "close"})
+    async with recorder(data_dir, *script, **BORDERS) as owner:
+        await owner.has_pushed(samples(0.2))
+        async with ServicesManager(quick_settings(data_dir)) as services:
+            for _ in range(10):
+                await services.discord_recorder_service.cleanup_old_temp_recordings_once(ttl_hours=0)
+                meeting = await services.sql_recording_service.get_meeting(MEETING)
+                assert meeting is not None
+                assert meeting["status"] == "recording"
+                assert not await services.discord_recorder_service.start_session(1)
+                with pytest.raises(MeetingActiveError, match="another running recorder"):
+                    await services.discord_recorder_service.retry_meeting(MEETING)
+                with pytest.raises(MeetingActiveError):
+                    await services.discord_recorder_service.delete_meeting(MEETING)
+            await owner.waits()
+            owner.go_on()
+            assert await owner.ended() == 0
+            recording = await the_recording(services)
+            assert (recording["status"], recording["recovered"]) == ("complete", False)
+            assert_holds_voices(recording, owner.pushed)
+
+
+async def test_the_live_one_finishes_what_a_killed_one_left(data_dir: Path, quick_take_over: None) -> None:
+    async with ServicesManager(quick_settings(data_dir, **BORDERS)) as services:
+        service = services.discord_recorder_service
+        assert await service.start_session(2, OTHER_MEETING)
+        async with recorder(data_dir, OPEN, start(), speak(30, (ADA, BEN)), **BORDERS) as owner:
+            await owner.has_pushed(samples(1.2))
+            await owner.killed()
+        recording = await the_recording(services)
+        assert (recording["status"], recording["recovered"]) == ("complete", True)
+        assert_holds_voices(recording, owner.pushed)
+        await service.sessions[2].push_audio_data(said(CHRIS, 0, 48_000), user_id=CHRIS)
+        assert await service.stop_session(2)
+        own = await the_recording(services, OTHER_MEETING)
+        assert not own["recovered"]
+        assert_holds_voices(own, {CHRIS: 48_000})
+        await assert_tidy(data_dir)
+
+
+async def test_the_channel_of_a_killed_one_is_free(data_dir: Path) -> None:
+    async with recorder(data_dir, OPEN, start(), speak(1, (ADA,), pace=0), WAIT) as owner:
+        await owner.waits()
+        async with ServicesManager(quick_settings(data_dir)) as services:
+            assert not await services.discord_recorder_service.start_session(1, OTHER_MEETING)
+            await owner.killed()
+            assert await services.discord_recorder_service.start_session(1, OTHER_MEETING)
+
+
+async def test_a_recorder_that_dies_with_a_job_in_hand_loses_it(
+    data_dir: Path, unreliable: UnreliableFfmpeg, open_services: OpenServices
+) -> None:
+    """The helper claims a chunk of the owner's and dies; the owner finishes it when the lease has ended."""
+    unreliable.hold()
+    lease: dict[str, Any] = {"lease_seconds": 3.0, "transcode_time_limit_seconds": 2.0}
+    held: dict[str, Any] = {"ffmpeg_path": str(unreliable.path), "transcode_workers": 4}
+    async with recorder(data_dir, OPEN, WAIT, **lease, **held) as helper:
+        await helper.waits()
+        async with open_services(transcode_workers=1, **lease) as services:
+            service = services.discord_recorder_service
+            assert await service.start_session(1, MEETING)
+            for second in range(3):
+                await service.sessions[1].push_audio_data(said(ADA, second * 48_000, 48_000), user_id=ADA)
+            await soon(lambda: unreliable.calls)
+            await helper.killed()
+            unreliable.hold(False)
+            assert await service.stop_session(1)
+            recording = await the_recording(services)
+            assert recording["status"] == "complete"
+            assert_holds_voices(recording, {ADA: 3 * 48_000})
+            assert (await ended(services))["error"] is None
+    await soon(lambda: not unreliable.living)
