@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from discord_recorder import ServicesManager, Settings
@@ -17,6 +18,14 @@ from tests.support.clock import FakeClock
 from tests.support.ffmpeg import UnreliableFfmpeg
 from tests.support.leaks import leaked_tasks, unhandled_errors
 from tests.support.recorder import OpenServices, quick_settings
+
+# Nothing depends on the speed of the machine, and a recorder may serve many examples.
+hypothesis.settings.register_profile(
+    "recorder",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("recorder")
 
 
 def pytest_collection_finish() -> None:

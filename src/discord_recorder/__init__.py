@@ -3,7 +3,9 @@
 The public names. See the README for how they are used.
 """
 
-from discord_recorder.config import Settings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from discord_recorder.errors import (
     DatabaseBusyError,
     DatabaseError,
@@ -25,12 +27,25 @@ from discord_recorder.errors import (
     UserError,
 )
 from discord_recorder.ids import generate_16_char_uuid
-from discord_recorder.recording.session import DiscordSessionHandler
-from discord_recorder.services.manager import ServicesManager, get_services_manager
-from discord_recorder.services.recorder import DiscordRecorderManagerService
-from discord_recorder.storage.records import TranscodeStatus
+
+if TYPE_CHECKING:
+    from discord_recorder.config import Settings
+    from discord_recorder.recording.session import DiscordSessionHandler
+    from discord_recorder.services.manager import ServicesManager, get_services_manager
+    from discord_recorder.services.recorder import DiscordRecorderManagerService
+    from discord_recorder.storage.records import TranscodeStatus
 
 __version__ = "0.1.0"
+
+_LOADED_WHEN_USED: Final = {
+    "DiscordRecorderManagerService": "discord_recorder.services.recorder",
+    "DiscordSessionHandler": "discord_recorder.recording.session",
+    "ServicesManager": "discord_recorder.services.manager",
+    "Settings": "discord_recorder.config",
+    "TranscodeStatus": "discord_recorder.storage.records",
+    "get_services_manager": "discord_recorder.services.manager",
+}
+"""Names whose modules take a second to load, all together, and that `discord-recorder --help` does not need."""
 
 __all__ = [
     "DatabaseBusyError",
@@ -60,3 +75,13 @@ __all__ = [
     "generate_16_char_uuid",
     "get_services_manager",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LOADED_WHEN_USED[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

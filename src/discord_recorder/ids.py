@@ -43,7 +43,9 @@ def parse_snowflake(value: object, what: str) -> Snowflake:
         number = 0
     if 0 < number < _SNOWFLAKE_LIMIT:
         return Snowflake(str(number))
-    raise InvalidIdError(f"{_shown(value)} is not a {what}: Discord ids are whole numbers from 1 to {_SNOWFLAKE_LIMIT - 1}.")
+    raise InvalidIdError(
+        f"{_shown(value)} is not a {what}: Discord ids are whole numbers from 1 to {_SNOWFLAKE_LIMIT - 1}."
+    )
 
 
 def _shown(value: object) -> str:

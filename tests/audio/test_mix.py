@@ -138,6 +138,11 @@ class TestWindows:
             assert np.array_equal(heard[395_000:430_000], of_tracks[395_000:430_000])
             assert not heard[160_000:190_000].any()
 
+    async def test_sound_across_a_border_is_made_alike_on_both_sides(self, ffmpeg: Ffmpeg) -> None:
+        """Although one side sees a lone speaker, whose frames it could copy, and the other sees two."""
+        sources = await tracks(gated(SPEECH[0], [(10_000, 340_000)]), gated(SPEECH[1], [(200_000, 300_000)]))
+        assert deviation(await mixed(ffmpeg, sources, 125), await mixed(ffmpeg, sources), TOTAL) < -60
+
     async def test_do_not_depend_on_more_than_they_say(self, ffmpeg: Ffmpeg) -> None:
         sources = await tracks(*SPEECH[:2])
         first, last = 150, 250

@@ -55,7 +55,7 @@ def flawed(tones: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def broken_once(flawed: Path, tones: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with a `MEETING` of which the chunk from 4 s to 6 s could not be transcoded; not to be changed."""
+    """A data directory with a `MEETING` whose chunk from 4 s to 6 s could not be transcoded; not to be changed."""
     folder = tmp_path_factory.mktemp("broken")
     ffmpeg = UnreliableFfmpeg(folder / "unreliable")
     ffmpeg.fail_on_bad_pcm()

@@ -283,9 +283,8 @@ class TestConfiguration:
         async with open_services(clock=clock) as services:
             session = await self.run_block(services)
             await session.push_audio_data(to_pcm(tone(960)))
-            for _ in range(5):
-                clock.advance(0.3)
-                await asyncio.sleep(0.01)
+            await until(lambda: len(flush_loops()) == 1)
+            await clock.pass_by(1.5)
             await until(lambda: chunks_of(services))
             assert [chunk["duration_ms"] for chunk in await chunks_of(services)] == [20]
 

@@ -58,10 +58,10 @@ async def test_at_random_instants_while_three_speakers_are_recorded(tmp_path: Pa
 
 async def killed_at_step(data_dir: Path, phase: str, number: int) -> bool:
     """Kill it at the `number`-th change of the disk from the beginning of a phase on; False when there are fewer."""
-    script = (START, speak(1.3, (ADA, BEN), pace=0), {"do": "stop"}, {"do": "close"})
-    begin = [step["do"] for step in script].index(phase)
+    script: list[dict[str, Any]] = [START, speak(1.3, (ADA, BEN), pace=0), {"do": "stop"}, {"do": "close"}]
     if phase == "close":  # with the session still running
-        script, begin = (*script[:2], script[3]), 2
+        del script[2]
+    begin = [step["do"] for step in script].index(phase)
     steps = (OPEN, *script[:begin], die_at("", number=number), *script[begin:])
     async with recorder(data_dir, *steps, **BORDERS) as child:
         code = await child.ended()

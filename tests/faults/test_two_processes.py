@@ -9,10 +9,10 @@ import pytest
 from discord_recorder import MeetingActiveError, ServicesManager
 from tests.faults.children import Recorder, recorder, speak
 from tests.faults.deadlines import known, soon
-from tests.faults.endings import assert_holds_voices, assert_tidy, ended, the_recording
+from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
 from tests.faults.voices import ADA, BEN, CHRIS, said, samples
 from tests.support.ffmpeg import UnreliableFfmpeg
-from tests.support.recorder import MEETING, OpenServices, quick_settings
+from tests.support.recorder import MEETING, quick_settings
 
 OTHER_MEETING = "0123456789abcdef"
 OPEN: dict[str, Any] = {"do": "open"}
@@ -77,7 +77,7 @@ async def test_the_workers_of_one_transcode_the_chunks_of_the_other(
 
             async def all_done() -> bool | None:
                 rows = await services.sql_recording_service.get_temp_recordings_for_meeting(MEETING)
-                return len(rows) == 12 and all(row["transcode_status"] == "done" for row in rows) or None
+                return (len(rows) == 12 and {row["transcode_status"] for row in rows} == {"done"}) or None
 
             await known(all_done)
             unreliable.hold(False)  # the owner has to mix, too
@@ -148,26 +148,25 @@ async def test_the_channel_of_a_killed_one_is_free(data_dir: Path) -> None:
             assert await services.discord_recorder_service.start_session(1, OTHER_MEETING)
 
 
-async def test_a_recorder_that_dies_with_a_job_in_hand_loses_it(
-    data_dir: Path, unreliable: UnreliableFfmpeg, open_services: OpenServices
-) -> None:
-    """The helper claims a chunk of the owner's and dies; the owner finishes it when the lease has ended."""
-    unreliable.hold()
-    lease: dict[str, Any] = {"lease_seconds": 3.0, "transcode_time_limit_seconds": 2.0}
-    held: dict[str, Any] = {"ffmpeg_path": str(unreliable.path), "transcode_workers": 4}
-    async with recorder(data_dir, OPEN, WAIT, **lease, **held) as helper:
+async def test_the_job_of_a_killed_one_is_done_when_its_lease_ends(data_dir: Path, tmp_path: Path) -> None:
+    """There are more chunks than one worker takes at a time: the owner has some in hand, and its helper others."""
+    own, others = UnreliableFfmpeg(tmp_path / "own"), UnreliableFfmpeg(tmp_path / "helper")
+    own.hold()
+    others.hold()
+    short: dict[str, Any] = {"lease_seconds": 5.0, "transcode_time_limit_seconds": 4.0, "transcode_workers": 1}
+    async with recorder(data_dir, OPEN, WAIT, ffmpeg_path=str(others.path), **short) as helper:
         await helper.waits()
-        async with open_services(transcode_workers=1, **lease) as services:
+        settings = quick_settings(data_dir, ffmpeg_path=str(own.path), **short, **BORDERS)
+        async with ServicesManager(settings) as services:
             service = services.discord_recorder_service
             assert await service.start_session(1, MEETING)
-            for second in range(3):
-                await service.sessions[1].push_audio_data(said(ADA, second * 48_000, 48_000), user_id=ADA)
-            await soon(lambda: unreliable.calls)
+            await service.sessions[1].push_audio_data(said(ADA, 0, 4 * 48_000), user_id=ADA)
+            await soon(lambda: own.calls and others.calls)
             await helper.killed()
-            unreliable.hold(False)
+            own.hold(False)
             assert await service.stop_session(1)
             recording = await the_recording(services)
             assert recording["status"] == "complete"
-            assert_holds_voices(recording, {ADA: 3 * 48_000})
-            assert (await ended(services))["error"] is None
-    await soon(lambda: not unreliable.living)
+            assert_holds_voices(recording, {ADA: 4 * 48_000})
+    others.hold(False)
+    await soon(lambda: not others.living)

@@ -54,7 +54,8 @@ class TestStarting:
     async def test_ids_may_be_int_or_text_anywhere(self, services: ServicesManager, channel_id: int | str) -> None:
         recorder = services.discord_recorder_service
         assert await recorder.start_session(channel_id, MEETING, str(ALICE), GUILD) is True
-        for same in (CHANNEL, str(CHANNEL)):
+        spellings: list[int | str] = [CHANNEL, str(CHANNEL)]
+        for same in spellings:
             assert same in recorder.sessions
             assert recorder.sessions.get(same) is recorder.sessions[channel_id]
             status = await recorder.get_session_status(same)
@@ -81,7 +82,8 @@ class TestStarting:
 
     async def test_of_concurrent_starts_one_succeeds(self, services: ServicesManager) -> None:
         recorder = services.discord_recorder_service
-        results = await asyncio.gather(*(recorder.start_session(channel) for channel in [CHANNEL, str(CHANNEL)] * 3))
+        spellings: list[int | str] = [CHANNEL, str(CHANNEL)] * 3
+        results = await asyncio.gather(*(recorder.start_session(channel) for channel in spellings))
         assert sorted(results) == [*[False] * 5, True]
         assert len(recorder.sessions) == 1
         assert len(await services.sql_recording_service.list_meetings()) == 1

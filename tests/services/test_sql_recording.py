@@ -223,7 +223,8 @@ class TestMeetings:
                 "started_at": START,
                 "ended_at": None,
             }
-            assert await services.sql_recording_service.get_meeting(MEETING) == expected
+            live: Any = await services.sql_recording_service.get_meeting(MEETING)
+            assert live == expected
             await services.discord_recorder_service.pause_session(CHANNEL)
             await session.push_audio_data(bytes(1234))
             paused = await services.sql_recording_service.get_meeting(MEETING)

@@ -27,6 +27,20 @@ class FakeClock:
         finally:
             self._sleepers.remove(sleeper)
 
+    @property
+    def sleeping(self) -> int:
+        """How many tasks sleep now."""
+        return len(self._sleepers)
+
+    async def pass_by(self, seconds: float, step: float = 0.1) -> None:
+        """Move the time on in steps, and let what sleeps do its work at each, until it sleeps again."""
+        for _ in range(round(seconds / step)):
+            sleeping = self.sleeping
+            self.advance(step)
+            await asyncio.sleep(0)
+            while self.sleeping < sleeping:  # noqa: ASYNC110 - nothing tells when a task sleeps again
+                await asyncio.sleep(0.0005)
+
     def advance(self, seconds: float) -> None:
         """Move the time on; who is due goes on at the next turn of the event loop."""
         self.elapsed += seconds

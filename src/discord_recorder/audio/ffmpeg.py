@@ -41,7 +41,7 @@ _STDERR_BYTES: Final = 4096
 _STDERR_LINES: Final = 4
 """How many of the last lines an error message shows."""
 
-_PROTOCOLS: Final = "file,pipe,crypto,data"
+_PROTOCOLS: Final = "file,crypto,data"
 """What an input may open: nothing on a network, whatever a playlist says."""
 
 _FAULTS_OF_SETTING: Final = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.EISDIR}

@@ -160,9 +160,9 @@ def _write_new(path: Path, data: bytes, *, force: bool) -> None:
 def _refuse_to_overwrite(targets: list[Path]) -> None:
     there = [target for target in targets if target.exists()]
     if there:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        others = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
         raise UserError(
-            f"{there[0]}{more} already there, nothing was replaced. --force replaces, --to names another folder."
+            f"{there[0]}{others} already there, nothing was replaced. --force replaces, --to names another folder."
         )
 
 

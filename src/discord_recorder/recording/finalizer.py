@@ -79,7 +79,7 @@ class Finalizer:
 
     async def finalize(self, meeting_id: MeetingId) -> None:
         """Promote or mend a meeting now if it is ready and ours; raises what kept it from being done."""
-        async with self._locks.setdefault(meeting_id, asyncio.Lock()):
+        async with self.lock_of(meeting_id):
             async with self._context.database.read() as tx:
                 meeting = await meetings.get(tx, meeting_id)
             if meeting is None or meeting.status is not MeetingStatus.PROCESSING:
@@ -91,6 +91,10 @@ class Finalizer:
         self._not_before.pop(meeting_id, None)
         self._pauses.pop(meeting_id, None)
         self.changed.send()
+
+    def lock_of(self, meeting_id: MeetingId) -> asyncio.Lock:
+        """Held while a meeting is promoted or mended; hold it to keep that from happening."""
+        return self._locks.setdefault(meeting_id, asyncio.Lock())
 
     def hurry(self, max_wait_seconds: float) -> None:
         """Let nobody wait for transcodes longer than that from now on, also who is waiting already."""

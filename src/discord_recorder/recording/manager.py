@@ -170,12 +170,12 @@ class RecordingManager:
                     context=self._context, queue=self._queue, meeting=meeting, on_broken=self._session_broken
                 )
             except Exception:  # a handler class of the caller's; nothing was recorded
-                await self._unregister(channel)
+                await self._unregister(meeting)
                 raise
             session.start()
             self.sessions.add(channel, session)
         except asyncio.CancelledError:
-            await self._unregister(channel)
+            await self._unregister(meeting)
             raise
         finally:
             self._starting.discard(channel)
@@ -272,24 +272,12 @@ class RecordingManager:
         """Delete a meeting with everything it left: rows first, then files, so that nothing can bring it back.
 
         Raises `MeetingNotFoundError`, `MeetingActiveError` while it is recorded or processed, `StorageError` for files
-        that could not be deleted (the cleanup tries again).
+        that could not be deleted (the cleanup tries again). One that cannot be promoted may be deleted all the same.
         """
         parsed = parse_meeting_id(meeting_id)
-        async with self._context.database.write() as tx:
-            alive = await asyncio.to_thread(self._context.registry.alive)
-            meeting = await meetings.get(tx, parsed)
-            if meeting is None:
-                raise _unknown(parsed)
-            if meeting.status in LIVE or (meeting.status is MeetingStatus.PROCESSING and meeting.owner in alive):
-                raise MeetingActiveError(
-                    f"Meeting {parsed} is still {meeting.status}. Stop it and let it finish first."
-                )
-            tracks = [track for recording in await recordings.find(tx, meeting_id=parsed) for track in recording.tracks]
-            keys = [key for track in tracks for key in (track.key, track.master_key) if key]
-            await recordings.remove(tx, parsed)
-            await chunks.remove(tx, [chunk.id for chunk in await chunks.of_meeting(tx, parsed)])
-            await meetings.remove(tx, parsed)
-        await asyncio.to_thread(self._delete_files, parsed, keys)
+        async with self._finalizer.lock_of(parsed):
+            keys = await self._delete_rows(parsed)
+            await asyncio.to_thread(self._delete_files, parsed, keys)
 
     async def cleanup_old_temp_recordings_once(self, ttl_hours: float | None = None) -> int:
         """Remove temp recordings older than the TTL and orphaned files; gives the number of temp recordings removed."""
@@ -306,7 +294,8 @@ class RecordingManager:
         async with self._context.database.write() as tx:
             alive = await asyncio.to_thread(self._context.registry.alive)
             live = await meetings.find(tx, *LIVE, channel_id=meeting.channel_id)
-            if any(other.owner in alive for other in live):
+            # One of our own is no session here (`sessions` has those), but a dead recorder's that is being taken over.
+            if any(other.owner in alive - {self._context.owner} for other in live):
                 return False
             if not await meetings.add(tx, meeting):
                 raise MeetingExistsError(
@@ -315,12 +304,10 @@ class RecordingManager:
                 )
         return True
 
-    async def _unregister(self, channel: Snowflake) -> None:
-        """Forget a meeting that got no session; a channel without a session has no other one of ours."""
+    async def _unregister(self, meeting: Meeting) -> None:
+        """Forget a meeting that got no session; nothing happens when it was not registered."""
         async with self._context.database.write() as tx:
-            for meeting in await meetings.find(
-                tx, MeetingStatus.RECORDING, channel_id=channel, owner=self._context.owner
-            ):
+            if await meetings.get(tx, meeting.id) == meeting:
                 await meetings.remove(tx, meeting.id)
 
     async def _stop(
@@ -378,12 +365,12 @@ class RecordingManager:
 
     async def _cleanup_loop(self) -> None:
         while True:
+            await self._context.clock.sleep(self._context.settings.cleanup_interval_seconds)
             try:
                 removed = await self.cleanup_old_temp_recordings_once()
                 log.info("The cleanup ran", extra={"removed": removed})
             except Exception:
                 log.exception("The cleanup was interrupted; it runs again next time")
-            await self._context.clock.sleep(self._context.settings.cleanup_interval_seconds)
 
     async def _meeting(self, meeting_id: MeetingId) -> Meeting:
         async with self._context.database.read() as tx:
@@ -391,6 +378,25 @@ class RecordingManager:
         if meeting is None:
             raise _unknown(meeting_id)
         return meeting
+
+    async def _delete_rows(self, meeting_id: MeetingId) -> list[str]:
+        """Forget a meeting, and give the keys of its files."""
+        async with self._context.database.write() as tx:
+            alive = await asyncio.to_thread(self._context.registry.alive)
+            meeting = await meetings.get(tx, meeting_id)
+            if meeting is None:
+                raise _unknown(meeting_id)
+            stuck = meeting.owner == self._context.owner and meeting.error is not None
+            if meeting.status in LIVE or (meeting.owner in alive and not stuck):
+                raise MeetingActiveError(
+                    f"Meeting {meeting_id} is still {meeting.status}. Stop it and let it finish first."
+                )
+            found = await recordings.find(tx, meeting_id=meeting_id)
+            await recordings.remove(tx, meeting_id)
+            await chunks.remove(tx, [chunk.id for chunk in await chunks.of_meeting(tx, meeting_id)])
+            await meetings.remove(tx, meeting_id)
+        tracks = [track for recording in found for track in recording.tracks]
+        return [key for track in tracks for key in (track.key, track.master_key) if key]
 
     def _delete_files(self, meeting_id: MeetingId, keys: Sequence[str]) -> None:
         shutil.rmtree(self._context.meeting_folder(meeting_id), ignore_errors=True)

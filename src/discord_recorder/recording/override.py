@@ -47,18 +47,17 @@ def remembering_placement(override: Push) -> Push:
     async def push_audio_data(
         self: object, pcm_data: bytes, *, user_id: int | str | None = None, at_ms: float | None = None
     ) -> None:
+        outer = current_placement(self)
+        nested = outer is not None and user_id is None and at_ms is None  # an override of an override
+        if outer is not None and not nested:
+            user_id = outer.user_id if user_id is None else user_id
+            at_ms = outer.take_at_ms() if at_ms is None else at_ms
         placed = {"user_id": user_id, "at_ms": at_ms}
         understood = {name: value for name, value in placed.items() if takes_all or name in names}
-        outer = current_placement(self)
-        if outer is not None and user_id is None and at_ms is None:  # an override of an override
+        if nested:
             await override(self, pcm_data, **understood)
             return
-        inherited = outer.user_id if outer is not None else None
-        placement = Placement(
-            session=self,
-            user_id=inherited if user_id is None else user_id,
-            at_ms=None if "at_ms" in understood else at_ms,
-        )
+        placement = Placement(session=self, user_id=user_id, at_ms=None if "at_ms" in understood else at_ms)
         token = _current.set(placement)
         try:
             await override(self, pcm_data, **understood)

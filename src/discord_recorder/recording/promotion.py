@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Promoter:
             await self._promote(meeting, rows, assembly or MeetingAssembly(self._context, meeting_id))
         else:
             async with self._context.database.write() as tx:
-                await _end(tx, meeting_id, rows)
+                await _end(tx, meeting_id, rows, hopeless=False)
         await asyncio.to_thread(self._tidy, meeting_id, rows)
 
     async def _promote(self, meeting: Meeting, rows: Sequence[Chunk], assembly: MeetingAssembly) -> None:
@@ -82,7 +83,8 @@ class Promoter:
                 tracks=[_named(track, names) for track in tracks],
             )
             await chunks.remove(tx, [row.id for row in rows if row.transcode_status is TranscodeStatus.DONE])
-            await _end(tx, meeting.id, rows)
+            hopeless = all(row.transcode_status is TranscodeStatus.FAILED for row in rows)
+            await _end(tx, meeting.id, rows, hopeless=hopeless)
 
     async def _store(
         self, meeting_id: MeetingId, track: Track, file: FinishedTrack, master: Path | None
@@ -143,7 +145,7 @@ class Promoter:
                 ],
             )
             await chunks.remove(tx, [row.id for row in mended])
-            await _end(tx, meeting.id, rows)
+            await _end(tx, meeting.id, rows, hopeless=_holds_nothing(recording, rows))
 
     # --- files
 
@@ -166,9 +168,8 @@ class Promoter:
         remove_empty_folders(folder)
 
 
-async def _end(tx: AsyncConnection, meeting_id: MeetingId, rows: Sequence[Chunk]) -> None:
+async def _end(tx: AsyncConnection, meeting_id: MeetingId, rows: Sequence[Chunk], *, hopeless: bool) -> None:
     errors = [row.error for row in rows if row.transcode_status is TranscodeStatus.FAILED]
-    hopeless = bool(rows) and len(errors) == len(rows)
     await meetings.change(
         tx,
         meeting_id,
@@ -176,6 +177,15 @@ async def _end(tx: AsyncConnection, meeting_id: MeetingId, rows: Sequence[Chunk]
         error=errors[0] if errors else None,
         owner=None,
     )
+
+
+def _holds_nothing(recording: Recording, rows: Sequence[Chunk]) -> bool:
+    """True when a recording is nothing but the silence that holds the place of FAILED chunks."""
+    failed: Counter[Track] = Counter()
+    for row in rows:
+        if row.transcode_status is TranscodeStatus.FAILED:
+            failed[row.track] += row.sample_count
+    return all(failed[track.track] >= track.samples for track in recording.tracks if track.kind is TrackKind.SPEAKER)
 
 
 def _named(track: RecordingTrack, names: Mapping[Track, str | None], master_key: str | None = None) -> RecordingTrack:

@@ -24,6 +24,7 @@ class Retention:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.undeletable_files = 0
+        self._lock = asyncio.Lock()
 
     async def clean_up(self, ttl_hours: float) -> int:
         """Remove temp recordings older than that, never one that is still needed; gives their number.
@@ -32,6 +33,12 @@ class Retention:
         file cannot be deleted keeps its row, is logged and counted, and is tried again next time. Files in the temp
         folder and among the recordings that no row names are removed whatever their age.
         """
+        async with self._lock:
+            removed = await self._remove_outdated(ttl_hours)
+            await self._remove_orphans()
+        return removed
+
+    async def _remove_outdated(self, ttl_hours: float) -> int:
         oldest = self._context.clock.now() - timedelta(hours=ttl_hours)
         async with self._context.database.read() as tx:
             outdated = await chunks.outdated(tx, oldest)
@@ -42,7 +49,6 @@ class Retention:
         removed = [chunk.id for chunk, gone in zip(outdated, deleted, strict=True) if gone]
         async with self._context.database.write() as tx:
             await chunks.remove(tx, removed)
-        await self._remove_orphans()
         return len(removed)
 
     async def _remove_orphans(self) -> None:

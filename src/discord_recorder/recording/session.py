@@ -106,8 +106,9 @@ class DiscordSessionHandler:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "push_audio_data" in cls.__dict__:
-            setattr(cls, "push_audio_data", remembering_placement(cls.__dict__["push_audio_data"]))  # noqa: B010 - for mypy
+        owner = next(base for base in cls.__mro__ if "push_audio_data" in vars(base))
+        if owner is cls or not issubclass(owner, DiscordSessionHandler):  # a mixin's overrides as well
+            setattr(cls, "push_audio_data", remembering_placement(vars(owner)["push_audio_data"]))  # noqa: B010 - for mypy
 
     # --- audio in
 

@@ -60,7 +60,8 @@ class TrackWriter:
             raise InvalidAudioError(
                 f"at_ms={samples_to_ms(sample)} is more than a week after the session's start; at_ms is session time."
             )
-        self._drop_half_sample()
+        if gap:
+            self._drop_half_sample()
         if gap >= chunk_samples:
             self.cut()
             self.position = sample

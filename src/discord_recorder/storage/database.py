@@ -49,8 +49,10 @@ class Database:
                 f"The database folder {self.file.parent} cannot be made ({error.strerror}). "
                 "Choose another data directory, or give this user the right to write there."
             ) from error
-        async with self.write() as tx:
-            await tx.run_sync(_migrate, self.file)
+        current, head = await self.revision()
+        if current != head:
+            async with self.write() as tx:
+                await tx.run_sync(_migrate, self.file)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -88,9 +90,11 @@ class Database:
                 ) from error
             raise DatabaseError(f"{self.file}: {error.orig}") from error
         except SqlDatabaseError as error:
-            if error.orig is not None and "not a database" in str(error.orig):
+            reason = str(error.orig)
+            if "not a database" in reason or "malformed" in reason:
                 raise DatabaseError(
-                    f"{self.file} is not an SQLite database. Move it away, or set another database_url."
+                    f"{self.file} is not an SQLite database, or it is damaged ({reason}). "
+                    "Move it away or restore it from a backup, or set another database_url."
                 ) from error
             raise
 

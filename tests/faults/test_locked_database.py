@@ -1,0 +1,159 @@
+"""The database is locked by another program for longer than anybody waits: nothing is lost, and it is told."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from discord_recorder import DatabaseBusyError, ServicesManager
+from discord_recorder.recording import sealing
+from tests.faults.deadlines import known, soon
+from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
+from tests.faults.voices import ADA, BEN, said, samples
+from tests.support.ffmpeg import UnreliableFfmpeg
+from tests.support.recorder import CHANNEL, MEETING, quick_settings, started
+
+BUSY: dict[str, Any] = {"database_busy_seconds": 0.2, "flush_interval_seconds": 0.5}
+WAY_OUT = "Close the program that holds it .* or raise database_busy_seconds"
+
+
+@contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Another program holds the database's lock."""
+    connection = sqlite3.connect(data_dir / "recorder.sqlite3", isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+async def services(data_dir: Path) -> AsyncIterator[ServicesManager]:
+    async with ServicesManager(quick_settings(data_dir, **BUSY)) as manager:
+        yield manager
+
+
+async def test_pushes_go_on_and_sealing_catches_up(services: ServicesManager, data_dir: Path) -> None:
+    session = await started(services)
+    total = samples(3.3)
+    with locked(data_dir):
+        for start in range(0, total, 12_000):
+            count = min(12_000, total - start)
+            for user in (ADA, BEN):
+                await session.push_audio_data(said(user, start, count), user_id=user)
+        status = await session.status()
+        assert (status["is_recording"], status["total_chunks"]) == (True, 0)
+        assert status["buffer_size_bytes"] == 2 * total * 4
+
+    async def caught_up() -> bool | None:
+        return (await session.status())["total_chunks"] >= 12 or None
+
+    await known(caught_up)
+    assert await services.discord_recorder_service.stop_session(CHANNEL)
+    assert_holds_voices(await the_recording(services), {ADA: total, BEN: total})
+    await assert_tidy(data_dir)
+
+
+async def test_even_when_very_much_waits_nothing_is_refused(
+    services: ServicesManager, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "MAX_UNSEALED", 3)
+    session = await started(services)
+    total = samples(4)
+    with locked(data_dir):
+        await session.push_audio_data(said(ADA, 0, total), user_id=ADA)
+    assert await services.discord_recorder_service.stop_session(CHANNEL)
+    assert_holds_voices(await the_recording(services), {ADA: total})
+
+
+async def test_a_start_says_what_to_do_and_can_be_tried_again(services: ServicesManager, data_dir: Path) -> None:
+    service = services.discord_recorder_service
+    await services.start()
+    with locked(data_dir), pytest.raises(DatabaseBusyError, match=WAY_OUT):
+        await service.start_session(CHANNEL, MEETING)
+    assert await service.list_active_sessions() == []
+    assert await service.start_session(CHANNEL, MEETING)
+
+
+async def test_a_stop_says_so_and_can_be_tried_again(services: ServicesManager, data_dir: Path) -> None:
+    service, session = services.discord_recorder_service, await started(services)
+    await session.push_audio_data(said(ADA, 0, samples(1.3)), user_id=ADA)
+    with locked(data_dir):
+        with pytest.raises(DatabaseBusyError, match=WAY_OUT):
+            await service.stop_session(CHANNEL)
+        assert CHANNEL in service.sessions
+    assert await service.stop_session(CHANNEL)
+    assert CHANNEL not in service.sessions
+    assert_holds_voices(await the_recording(services), {ADA: samples(1.3)})
+    await assert_tidy(data_dir)
+
+
+async def test_pause_and_resume_say_so_and_can_be_tried_again(services: ServicesManager, data_dir: Path) -> None:
+    service, session = services.discord_recorder_service, await started(services)
+
+    async def stored_status() -> str:
+        meeting = await services.sql_recording_service.get_meeting(MEETING)
+        assert meeting is not None
+        return meeting["status"]
+
+    await session.push_audio_data(said(ADA, 0, samples(0.7)), user_id=ADA)
+    with locked(data_dir):
+        with pytest.raises(DatabaseBusyError):
+            await service.pause_session(CHANNEL)
+        assert session.is_paused  # who said pause is not recorded any more
+    assert await service.pause_session(CHANNEL)
+    assert await stored_status() == "paused"
+    with locked(data_dir):
+        with pytest.raises(DatabaseBusyError):
+            await service.resume_session(CHANNEL)
+        assert session.is_recording
+        await session.push_audio_data(said(ADA, samples(0.7), samples(0.7)), user_id=ADA)
+    assert await service.resume_session(CHANNEL)
+    assert await stored_status() == "recording"
+    assert await service.stop_session(CHANNEL)
+    assert_holds_voices(await the_recording(services), {ADA: samples(1.4)})
+
+
+async def test_transcodes_that_end_meanwhile_are_not_held_up_for_long(
+    data_dir: Path, unreliable: UnreliableFfmpeg
+) -> None:
+    unreliable.hold()
+    settings = quick_settings(data_dir, ffmpeg_path=str(unreliable.path), **BUSY)
+    async with ServicesManager(settings) as services:
+        session = await started(services)
+        await session.push_audio_data(said(ADA, 0, samples(2)), user_id=ADA)
+        await soon(lambda: unreliable.calls)
+        with locked(data_dir):
+            unreliable.hold(False)
+            folder = data_dir / "temp" / MEETING / str(ADA)
+            await soon(lambda: list(folder.glob("*.mp3")))
+            for _ in range(4):  # long enough for the worker to give up as well
+                with pytest.raises(DatabaseBusyError):
+                    await services.discord_recorder_service.start_session(CHANNEL + 1)
+        assert await services.discord_recorder_service.stop_session(CHANNEL)
+        assert_holds_voices(await the_recording(services), {ADA: samples(2)})
+
+
+async def test_closing_leaves_the_rest_to_the_next_start(data_dir: Path) -> None:
+    async with ServicesManager(quick_settings(data_dir, **BUSY)) as services:
+        session = await started(services)
+        await session.push_audio_data(said(ADA, 0, samples(1.3)), user_id=ADA)
+        with locked(data_dir):
+            await services.aclose()
+    async with ServicesManager(quick_settings(data_dir)) as services:
+        assert_holds_voices(await the_recording(services), {ADA: samples(1.3)})
+        await assert_tidy(data_dir)
+
+
+async def test_opening_says_so_and_can_be_tried_again(data_dir: Path) -> None:
+    async with ServicesManager(quick_settings(data_dir)):
+        pass
+    services = ServicesManager(quick_settings(data_dir, **BUSY))
+    with locked(data_dir), pytest.raises(DatabaseBusyError, match=WAY_OUT):
+        await services.start()
+    async with services:
+        assert await services.discord_recorder_service.start_session(CHANNEL, MEETING)
