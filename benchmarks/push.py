@@ -55,8 +55,9 @@ async def _run(options: Options, folder: Path) -> list[Table]:
         f"push: {options.tracks} tracks, {length * CHUNK_SECONDS:.0f} s of audio each",
         "The loop's CPU time of one `push_audio_data` of 20 ms, from rounds of one push a track; rounds that begin or "
         "end a chunk are left out, and the spread is the 5th and the 95th percentile. Memory (RSS, without FFmpeg) is "
-        "read after every 10 s of audio, when all of it is transcoded; growth is between the third and the last quarter "
-        "of these readings, after the C library has laid out its heaps for all threads. The speakers talk 10 % of the time, in turns.",
+        "read after every 10 s of audio, when all of it is transcoded; growth is between the third and the last "
+        "quarter of these readings, after the C library has laid out its heaps for all threads. The speakers talk "
+        "10 % of the time, in turns.",
     )
     low, high = percentile(cpu_us, 5), percentile(cpu_us, 95)
     results.at_most(

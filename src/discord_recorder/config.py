@@ -20,6 +20,9 @@ ENV_PREFIX: Final = "DISCORD_RECORDER_"
 CONFIG_FILE_VARIABLE: Final = ENV_PREFIX + "CONFIG_FILE"
 DEFAULT_CONFIG_FILE: Final = Path("discord-recorder.toml")
 
+FLUSH_INTERVAL_SECONDS: Final = (0.1, 300.0)
+"""The least and the greatest length of a chunk."""
+
 _SQLITE_SCHEME: Final = "sqlite+aiosqlite"
 _MIB: Final = 1024 * 1024
 
@@ -46,7 +49,10 @@ class Settings(BaseSettings):
         description="FFmpeg program, a path or a name on PATH. Default: the one of the imageio-ffmpeg wheel.",
     )
     flush_interval_seconds: float = Field(
-        10.0, ge=0.1, le=300, description="Length of a chunk, and how often chunks are sealed, in seconds."
+        10.0,
+        ge=FLUSH_INTERVAL_SECONDS[0],
+        le=FLUSH_INTERVAL_SECONDS[1],
+        description="Length of a chunk, and how often chunks are sealed, in seconds.",
     )
     transcode_wait_seconds: float = Field(
         300.0, ge=0, le=86_400, description="How long `stop` waits for the last transcodes; they go on after it."

@@ -151,8 +151,12 @@ class TestOpen:
     def test_a_file_cut_short(self, tmp_path: Path) -> None:
         path = tmp_path / "a.mp3"
         finished(path, distinct(10))
-        path.write_bytes(path.read_bytes()[:-1])
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
         with pytest.raises(Mp3Error, match="ends 1 bytes after"):
+            FrameFile.open(path)
+        path.write_bytes(whole[: -len(distinct(10)[-1])])
+        with pytest.raises(Mp3Error, match="9 frames instead of 10"):
             FrameFile.open(path)
 
     def test_missing(self, tmp_path: Path) -> None:

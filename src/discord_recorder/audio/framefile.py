@@ -21,7 +21,7 @@ from discord_recorder.audio.mp3 import (
     info_samples,
     split_frames,
 )
-from discord_recorder.errors import StorageError
+from discord_recorder.errors import Mp3Error, StorageError
 
 _STRIDE: Final = 32
 """Every how many frames the byte offset is kept: 110 kB of memory for 3 hours, and 10 kB to read to find a frame."""
@@ -82,13 +82,15 @@ class FrameFile:
         """A finished file of this recorder; reads through it once (0.1 s for 3 hours).
 
         Raises:
-            Mp3Error: it is not such a file.
+            Mp3Error: it is not such a file, or not all of it.
         """
         file = cls(path)
         with storage_errors("read", path), path.open("rb") as stream:
-            info_samples(stream.read(INFO_FRAME_BYTES))
+            expected = _frames_of(info_samples(stream.read(INFO_FRAME_BYTES)))
             with mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
                 file._note(frame_sizes(data, INFO_FRAME_BYTES))
+        if file.count != expected:
+            raise Mp3Error(f"{path} has {file.count} frames instead of {expected}")
         return file
 
     @property
@@ -132,7 +134,7 @@ class FrameFile:
 
     def finish(self, samples: int) -> FinishedTrack:
         """Make it a recording of exactly `samples`: cut or filled with silence, with its Info frame, synced, hashed."""
-        count = max(frame_count(samples), _LEAST_FRAMES)
+        count = _frames_of(samples)
         if count < self.count:
             self.cut(count)
         self.append_silence(count - self.count)
@@ -186,6 +188,11 @@ def replace_frames(source: Path, target: Path, *, first_frame: int, frames: byte
     new.append(middle)
     _copy(old, new, new.count, old.count)
     return new.finish(old.samples)
+
+
+def _frames_of(samples: int) -> int:
+    """How many frames a finished file of that length has."""
+    return max(frame_count(samples), _LEAST_FRAMES)
 
 
 def _copy(source: FrameFile, target: FrameFile, first: int, last: int) -> None:

@@ -1,7 +1,6 @@
 """`retry`, `delete` and `cleanup`: mending and making room."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import typer
 
@@ -14,8 +13,6 @@ from discord_recorder.cli.views import print_chunks, status_of
 from discord_recorder.config import Settings
 from discord_recorder.services.manager import ServicesManager
 from discord_recorder.services.sql_recording import TempRecordingDict
-
-_NEVER_HOURS: Final = 87_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +131,7 @@ async def _delete(invocation: Invocation, settings: Settings, meeting_id: str) -
 
 
 async def _clean_up(settings: Settings, ttl_hours: float | None) -> tuple[int, int]:
-    # The cleanup that the services run at their start must not take away, uncounted, what this one is asked for.
-    async with ServicesManager(settings.model_copy(update={"temp_ttl_hours": _NEVER_HOURS})) as services:
+    async with ServicesManager(settings) as services:
         recorder = services.discord_recorder_service
-        wanted = settings.temp_ttl_hours if ttl_hours is None else ttl_hours
-        removed = await recorder.cleanup_old_temp_recordings_once(wanted)
+        removed = await recorder.cleanup_old_temp_recordings_once(ttl_hours)
         return removed, await recorder.count_undeletable_files()

@@ -2,63 +2,32 @@
 
 import asyncio
 import logging
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from discord_recorder.errors import (
     DiscordRecorderError,
-    InvalidIdError,
-    MeetingActiveError,
     MeetingExistsError,
-    MeetingNotFoundError,
-    StorageError,
 )
-from discord_recorder.ids import MeetingId, Snowflake, generate_16_char_uuid, parse_meeting_id, parse_snowflake
+from discord_recorder.ids import Snowflake, generate_16_char_uuid, parse_meeting_id, parse_snowflake
+from discord_recorder.recording.archive import Archive
 from discord_recorder.recording.context import Context
-from discord_recorder.recording.finalizer import POLL_SECONDS, Finalizer
+from discord_recorder.recording.disk import DiskWatch
+from discord_recorder.recording.finalizer import Finalizer
 from discord_recorder.recording.queue import SqlTranscodeQueue
 from discord_recorder.recording.recovery import Recovery
 from discord_recorder.recording.retention import Retention
 from discord_recorder.recording.session import DiscordSessionHandler
+from discord_recorder.recording.sessions import Sessions
 from discord_recorder.recording.status import SessionStatus
 from discord_recorder.recording.workers import WorkerPool
-from discord_recorder.storage import chunks, meetings, recordings
+from discord_recorder.storage import meetings
 from discord_recorder.storage.records import LIVE, Chunk, Meeting, MeetingStatus
 
 log = logging.getLogger(__name__)
 
 STOPPED: Final = "stopped"
 SHUT_DOWN: Final = "the recorder was shut down"
-
-_MIB: Final = 1024 * 1024
-
-
-class Sessions(Mapping[int | str, DiscordSessionHandler]):
-    """Live sessions by channel id, which may be an int or its text."""
-
-    def __init__(self) -> None:
-        self._by_channel: dict[Snowflake, DiscordSessionHandler] = {}
-
-    def __getitem__(self, channel_id: int | str) -> DiscordSessionHandler:
-        try:
-            return self._by_channel[parse_snowflake(channel_id, "channel id")]
-        except InvalidIdError:
-            raise KeyError(channel_id) from None
-
-    def __iter__(self) -> Iterator[int | str]:
-        return iter(list(self._by_channel))
-
-    def __len__(self) -> int:
-        return len(self._by_channel)
-
-    def add(self, channel_id: Snowflake, session: DiscordSessionHandler) -> None:
-        """Enter a session."""
-        self._by_channel[channel_id] = session
-
-    def remove(self, channel_id: Snowflake) -> None:
-        """Strike a session out."""
-        self._by_channel.pop(channel_id, None)
 
 
 class RecordingManager:
@@ -71,6 +40,8 @@ class RecordingManager:
         self._workers = WorkerPool(context, self._queue, self._settled)
         self._recovery = Recovery(context, self._queue)
         self._finalizer = Finalizer(context, self._recovery, self._workers.is_busy_with)
+        self.archive = Archive(context, self._queue, self._finalizer)
+        """What can be done with meetings that have ended."""
         self._retention = Retention(context)
         self._starting: set[Snowflake] = set()
         self._stopping: dict[Snowflake, asyncio.Task[bool]] = {}
@@ -160,7 +131,7 @@ class RecordingManager:
         )
         if channel in self.sessions or channel in self._starting:
             return False
-        self._check_disk()
+        DiskWatch(self._context.settings).require_room()
         self._starting.add(channel)
         try:
             if not await self._register(meeting):
@@ -206,7 +177,7 @@ class RecordingManager:
         session = self.sessions.get(parse_snowflake(channel_id, "channel id"))
         if session is None:
             return False
-        if session.is_recording:
+        if session.is_recording or session.is_paused:
             await session.pause()
         return session.is_paused
 
@@ -215,7 +186,7 @@ class RecordingManager:
         session = self.sessions.get(parse_snowflake(channel_id, "channel id"))
         if session is None:
             return False
-        if session.is_paused:
+        if session.is_recording or session.is_paused:
             await session.resume()
         return session.is_recording
 
@@ -234,50 +205,6 @@ class RecordingManager:
         """Wait until nothing of a meeting is QUEUED or IN_PROGRESS; False when something still is at the limit."""
         wait = self._context.settings.transcode_wait_seconds if max_wait_seconds is None else max_wait_seconds
         return await self._finalizer.wait_until_settled(parse_meeting_id(meeting_id), wait)
-
-    async def wait_until_ended(self, meeting_id: str, max_wait_seconds: float) -> bool:
-        """Wait until a stopped or retried meeting is out of processing; False when it still is in it at the limit."""
-        parsed = parse_meeting_id(meeting_id)
-        deadline = self._context.clock.monotonic() + max_wait_seconds
-        while True:
-            ticket = self._finalizer.changed.ticket()
-            if (await self._meeting(parsed)).status is not MeetingStatus.PROCESSING:
-                return True
-            left = deadline - self._context.clock.monotonic()
-            if left <= 0:
-                return False
-            await self._finalizer.changed.wait(ticket, min(left, POLL_SECONDS))
-
-    async def retry(self, meeting_id: str) -> int:
-        """Queue a meeting's FAILED chunks again, and mend its recording when they are done; gives their number.
-
-        Raises `MeetingNotFoundError`, and `MeetingActiveError` while another recorder owns the meeting.
-        """
-        parsed = parse_meeting_id(meeting_id)
-        async with self._context.database.write() as tx:
-            alive = await asyncio.to_thread(self._context.registry.alive)
-            meeting = await meetings.get(tx, parsed)
-            if meeting is None:
-                raise _unknown(parsed)
-            if meeting.owner != self._context.owner and meeting.owner in alive:
-                raise MeetingActiveError(f"Meeting {parsed} belongs to another running recorder; retry it there.")
-            queued = await chunks.retry_failed(tx, parsed)
-            if meeting.status not in LIVE:
-                await meetings.change(tx, parsed, status=MeetingStatus.PROCESSING, owner=self._context.owner)
-        self._queue.announce()
-        self._finalizer.changed.send()
-        return queued
-
-    async def delete(self, meeting_id: str) -> None:
-        """Delete a meeting with everything it left: rows first, then files, so that nothing can bring it back.
-
-        Raises `MeetingNotFoundError`, `MeetingActiveError` while it is recorded or processed, `StorageError` for files
-        that could not be deleted (the cleanup tries again). One that cannot be promoted may be deleted all the same.
-        """
-        parsed = parse_meeting_id(meeting_id)
-        async with self._finalizer.lock_of(parsed):
-            keys = await self._delete_rows(parsed)
-            await asyncio.to_thread(self._delete_files, parsed, keys)
 
     async def cleanup_old_temp_recordings_once(self, ttl_hours: float | None = None) -> int:
         """Remove temp recordings older than the TTL and orphaned files; gives the number of temp recordings removed."""
@@ -371,47 +298,3 @@ class RecordingManager:
                 log.info("The cleanup ran", extra={"removed": removed})
             except Exception:
                 log.exception("The cleanup was interrupted; it runs again next time")
-
-    async def _meeting(self, meeting_id: MeetingId) -> Meeting:
-        async with self._context.database.read() as tx:
-            meeting = await meetings.get(tx, meeting_id)
-        if meeting is None:
-            raise _unknown(meeting_id)
-        return meeting
-
-    async def _delete_rows(self, meeting_id: MeetingId) -> list[str]:
-        """Forget a meeting, and give the keys of its files."""
-        async with self._context.database.write() as tx:
-            alive = await asyncio.to_thread(self._context.registry.alive)
-            meeting = await meetings.get(tx, meeting_id)
-            if meeting is None:
-                raise _unknown(meeting_id)
-            stuck = meeting.owner == self._context.owner and meeting.error is not None
-            if meeting.status in LIVE or (meeting.owner in alive and not stuck):
-                raise MeetingActiveError(
-                    f"Meeting {meeting_id} is still {meeting.status}. Stop it and let it finish first."
-                )
-            found = await recordings.find(tx, meeting_id=meeting_id)
-            await recordings.remove(tx, meeting_id)
-            await chunks.remove(tx, [chunk.id for chunk in await chunks.of_meeting(tx, meeting_id)])
-            await meetings.remove(tx, meeting_id)
-        tracks = [track for recording in found for track in recording.tracks]
-        return [key for track in tracks for key in (track.key, track.master_key) if key]
-
-    def _delete_files(self, meeting_id: MeetingId, keys: Sequence[str]) -> None:
-        shutil.rmtree(self._context.meeting_folder(meeting_id), ignore_errors=True)
-        for key in keys:
-            self._context.store.delete(key)
-
-    def _check_disk(self) -> None:
-        settings = self._context.settings
-        free_mib = shutil.disk_usage(settings.data_dir).free // _MIB
-        if free_mib < settings.disk_stop_mib:
-            raise StorageError(
-                f"The disk is full: {free_mib} MiB are left for {settings.data_dir}, and recording needs "
-                f"{settings.disk_stop_mib} MiB (disk_stop_mib). Make room, or choose another data directory."
-            )
-
-
-def _unknown(meeting_id: Any) -> MeetingNotFoundError:
-    return MeetingNotFoundError(f"There is no meeting {meeting_id}. `discord-recorder recordings` lists them.")

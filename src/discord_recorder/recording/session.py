@@ -3,18 +3,20 @@
 import asyncio
 import logging
 import math
-import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from discord_recorder.audio.pcm import SAMPLE_BYTES, ms_to_samples, samples_to_ms, seconds_to_samples
-from discord_recorder.errors import InvalidAudioError, SessionEndedError, StorageError
+from discord_recorder.audio.pcm import SAMPLE_BYTES, samples_to_ms, seconds_to_samples
+from discord_recorder.config import FLUSH_INTERVAL_SECONDS
+from discord_recorder.errors import SessionEndedError, SettingsError, StorageError
 from discord_recorder.ids import MeetingId, parse_snowflake
 from discord_recorder.recording.assembly import MeetingAssembly
 from discord_recorder.recording.chunk_file import sync_and_close
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.disk import CHECK_SECONDS, DiskWatch
 from discord_recorder.recording.override import current_placement, remembering_placement
+from discord_recorder.recording.pushed import checked_pcm, checked_place
 from discord_recorder.recording.queue import TranscodeQueue
 from discord_recorder.recording.sealing import Sealer
 from discord_recorder.recording.status import ChunkCounts, SessionStatus, TrackStatus
@@ -38,10 +40,6 @@ and is sealed full; only a slower one is sealed by the clock."""
 
 LONGEST_TICK_SECONDS: Final = 0.9
 """Open chunk files are synced at least this often."""
-
-DISK_CHECK_SECONDS: Final = 5.0
-
-_MIB: Final = 1024 * 1024
 
 
 class SessionState(StrEnum):
@@ -80,17 +78,16 @@ class DiscordSessionHandler:
         self.user_id = meeting.user_id
         self.title = meeting.title
         self.started_at = meeting.started_at
-        self.flush_interval_seconds = context.settings.flush_interval_seconds
-        """Length of a chunk in seconds; may be changed at any time."""
+        self._flush_interval_seconds = context.settings.flush_interval_seconds
         self.dropped_bytes = 0
         """Bytes that were pushed while paused, and not recorded."""
-        self.warnings: list[str] = []
         self._context = context
         self._on_broken = on_broken
         self._state = SessionState.RECORDING
         self._tracks: dict[Track, TrackWriter] = {}
         self._track_locks: dict[Track, asyncio.Lock] = {}
         self._names: dict[Track, str] = {}
+        self._disk = DiskWatch(context.settings)
         self._disk_checked_at = -math.inf
         self._flushing: asyncio.Task[Any] | None = None
         self._chores: set[asyncio.Task[None]] = set()
@@ -127,8 +124,8 @@ class DiscordSessionHandler:
         if (placement := current_placement(self)) is not None:
             user_id = placement.user_id if user_id is None else user_id
             at_ms = placement.take_at_ms() if at_ms is None else at_ms
-        pcm = _checked_pcm(pcm_data)
-        at_sample = _checked_place(at_ms)
+        pcm = checked_pcm(pcm_data)
+        at_sample = checked_place(at_ms)
         track = self._track_of(user_id)
         async with self._track_locks.setdefault(track, asyncio.Lock()):
             await self._record(track, pcm, at_sample)
@@ -165,6 +162,15 @@ class DiscordSessionHandler:
     # --- control
 
     @property
+    def flush_interval_seconds(self) -> float:
+        """Length of a chunk in seconds; may be changed at any time, within the bounds of the setting of that name."""
+        return self._flush_interval_seconds
+
+    @flush_interval_seconds.setter
+    def flush_interval_seconds(self, seconds: float) -> None:
+        self._flush_interval_seconds = _checked_interval(seconds)
+
+    @property
     def is_recording(self) -> bool:
         """True while pushed audio is recorded."""
         return self._state is SessionState.RECORDING
@@ -192,14 +198,16 @@ class DiscordSessionHandler:
         return self._chore(self._store_names({track: name}))
 
     async def pause(self) -> None:
-        """Drop what is pushed from now on; what is there is sealed."""
-        self._move(SessionState.PAUSED)
+        """Drop what is pushed from now on; what is there is sealed. May be repeated when the database was busy."""
+        if not self.is_paused:
+            self._move(SessionState.PAUSED)
         await self._store_status(MeetingStatus.PAUSED)
         await self.flush()
 
     async def resume(self) -> None:
-        """Record again; each track goes on where it was."""
-        self._move(SessionState.RECORDING)
+        """Record again; each track goes on where it was. May be repeated when the database was busy."""
+        if not self.is_recording:
+            self._move(SessionState.RECORDING)
         await self._store_status(MeetingStatus.RECORDING)
 
     async def flush(self) -> None:
@@ -261,9 +269,10 @@ class DiscordSessionHandler:
             await asyncio.to_thread(sync_and_close, unsynced)
         except OSError as error:
             self._disk_failed(error)
-        if self._context.clock.monotonic() - self._disk_checked_at >= DISK_CHECK_SECONDS:
+        if self._context.clock.monotonic() - self._disk_checked_at >= CHECK_SECONDS:
             self._disk_checked_at = self._context.clock.monotonic()
-            self._check_disk()
+            if reason := self._disk.look():
+                self._break(reason)
 
     # --- what callers see
 
@@ -290,7 +299,7 @@ class DiscordSessionHandler:
             ),
             buffer_size_bytes=self._sealer.unsealed_bytes + sum(w.buffered_bytes for w in self._tracks.values()),
             dropped_bytes=self.dropped_bytes,
-            warnings=list(self.warnings),
+            warnings=[self._disk.warning] if self._disk.warning else [],
             tracks=[
                 TrackStatus(
                     user_id=user_of(track),
@@ -334,23 +343,6 @@ class DiscordSessionHandler:
     def _disk_failed(self, error: OSError) -> None:
         self._break(f"the disk did not take the audio: {error.strerror or error}")
 
-    def _check_disk(self) -> None:
-        settings = self._context.settings
-        folder = settings.temp_dir if settings.temp_dir.exists() else settings.data_dir
-        free_mib = shutil.disk_usage(folder).free // _MIB
-        if free_mib < settings.disk_stop_mib:
-            self._break(
-                f"the disk is full: {free_mib} MiB are left, fewer than disk_stop_mib = {settings.disk_stop_mib}"
-            )
-        elif free_mib < settings.disk_warn_mib:
-            if not self.warnings:
-                log.warning("The disk is nearly full", extra={"free_mib": free_mib, "meeting": self.meeting_id})
-            self.warnings = [
-                f"Only {free_mib} MiB are free in {settings.data_dir}. Recording ends at {settings.disk_stop_mib}."
-            ]
-        else:
-            self.warnings = []
-
     def _break(self, reason: str) -> None:
         if self._state is not SessionState.ENDED:
             self._state = SessionState.ENDED
@@ -376,20 +368,8 @@ class DiscordSessionHandler:
             log.error("A speaker's name could not be stored", extra={"meeting": self.meeting_id}, exc_info=error)
 
 
-def _checked_pcm(pcm: object) -> memoryview:
-    if isinstance(pcm, (bytes, bytearray, memoryview)):
-        try:
-            return memoryview(bytes(pcm) if not isinstance(pcm, bytes) else pcm)
-        except (BufferError, ValueError, NotImplementedError) as error:
-            raise InvalidAudioError(f"The pushed memory cannot be read: {error}.") from error
-    raise InvalidAudioError(
-        f"Pushed audio is a {type(pcm).__name__}; it takes bytes: signed 16 bit little endian PCM, 48 kHz, stereo."
-    )
-
-
-def _checked_place(at_ms: object) -> int | None:
-    if at_ms is None:
-        return None
-    if isinstance(at_ms, (int, float)) and not isinstance(at_ms, bool) and math.isfinite(at_ms) and at_ms >= 0:
-        return ms_to_samples(at_ms)
-    raise InvalidAudioError(f"at_ms={at_ms!r} is not a session time: it takes milliseconds from 0 on.")
+def _checked_interval(seconds: object) -> float:
+    least, greatest = FLUSH_INTERVAL_SECONDS
+    if isinstance(seconds, (int, float)) and least <= seconds <= greatest:
+        return float(seconds)
+    raise SettingsError(f"flush_interval_seconds = {seconds!r}: it takes a number from {least} to {greatest:g}.")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from discord_recorder.errors import DatabaseError, DiscordRecorderError
 from discord_recorder.recording.context import Context
@@ -13,6 +13,8 @@ from discord_recorder.storage import chunks
 from discord_recorder.storage.records import Chunk
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BATCH: Final = 4
 """Chunks in one FFmpeg run: spares most of the process starts, and none waits for more than three others."""
@@ -84,11 +86,14 @@ class WorkerPool:
                 return [done for chunk in batch for done in await self._transcode([chunk])]
             await self._fail(batch[0], error)
             return []
-        done = await self._queue.done(list(zip(batch, hashes, strict=True)))
+        done = await self._patiently(lambda: self._queue.done(list(zip(batch, hashes, strict=True))))
         gone = await asyncio.to_thread(self._transcoder.delete_sources, done)
+        await self._patiently(lambda: self._mark_cleaned(gone))
+        return done
+
+    async def _mark_cleaned(self, gone: Sequence[Chunk]) -> None:
         async with self._context.database.write() as tx:
             await chunks.mark_cleaned(tx, [chunk.id for chunk in gone])
-        return done
 
     async def _fail(self, chunk: Chunk, error: Exception) -> None:
         reason = str(error) or type(error).__name__
@@ -96,7 +101,16 @@ class WorkerPool:
             "A transcode failed",
             extra={"chunk": chunk.id, "meeting": chunk.meeting_id, "attempt": chunk.attempts, "reason": reason},
         )
-        await self._queue.failed(chunk, reason, for_good=isinstance(error, SourceMissingError))
+        await self._patiently(lambda: self._queue.failed(chunk, reason, for_good=isinstance(error, SourceMissingError)))
+
+    async def _patiently(self, settle: Callable[[], Awaitable[T]]) -> T:
+        """Settle a job however long the database is locked: what was made is neither thrown away nor held by a lease."""
+        while True:
+            try:
+                return await settle()
+            except DatabaseError:
+                log.warning("A finished transcode waits for the database", exc_info=True)
+                await self._context.clock.sleep(POLL_SECONDS)
 
     async def _give_back(self, unfinished: Sequence[Chunk]) -> None:
         """Queue again what an interruption left in hand; where that fails too, the lease ends by itself."""

@@ -11,8 +11,9 @@ from discord_recorder.config import Settings
 from discord_recorder.errors import ServicesClosedError
 from discord_recorder.recording.clock import Clock, SystemClock
 from discord_recorder.recording.context import Context
-from discord_recorder.recording.manager import RecordingManager, Sessions
+from discord_recorder.recording.manager import RecordingManager
 from discord_recorder.recording.ownership import ProcessRegistry
+from discord_recorder.recording.sessions import Sessions
 from discord_recorder.services.logs import LoggingService
 from discord_recorder.services.recorder import DiscordRecorderManagerService
 from discord_recorder.services.sql_recording import SqlRecordingService

@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from discord_recorder.recording.manager import RecordingManager, Sessions
+from discord_recorder.recording.manager import RecordingManager
 from discord_recorder.recording.session import DiscordSessionHandler
+from discord_recorder.recording.sessions import Sessions
 from discord_recorder.recording.status import SessionStatus
 
 Id = int | str
@@ -96,18 +97,18 @@ class DiscordRecorderManagerService:
 
         Raises `MeetingNotFoundError`, and `MeetingActiveError` when another running recorder owns the meeting.
         """
-        return await (await self._started()).retry(meeting_id)
+        return await (await self._started()).archive.retry(meeting_id)
 
     async def delete_meeting(self, meeting_id: str) -> None:
         """Delete a meeting with every row and file of it.
 
         Raises `MeetingNotFoundError`, and `MeetingActiveError` while it is recorded or processed.
         """
-        await (await self._started()).delete(meeting_id)
+        await (await self._started()).archive.delete(meeting_id)
 
     async def wait_until_ended(self, meeting_id: str, max_wait_seconds: float) -> bool:
         """Wait until a stopped or retried meeting is out of processing; False when it still is in it at the limit."""
-        return await (await self._started()).wait_until_ended(meeting_id, max_wait_seconds)
+        return await (await self._started()).archive.wait_until_ended(meeting_id, max_wait_seconds)
 
     async def count_undeletable_files(self) -> int:
         """How often a cleanup could not delete a file, since the start."""
