@@ -51,13 +51,18 @@ class Results:
     def at_most(
         self, what: str, measured: float, limit: float, unit: str, *, spread: str = "", digits: int = 2
     ) -> None:
-        """A figure that passes when it is not above its limit (NaN fails)."""
-        verdict = PASS if measured <= limit else FAIL
-        self.table.add(what, number(measured, unit, digits), spread, f"<= {limit:g}{_after(unit)}", verdict)
+        """A figure that has a target."""
+        target = f"<= {limit:g}{_after(unit)}"
+        self.table.add(what, number(measured, unit, digits), spread, target, verdict(measured, limit))
 
     def tell(self, what: str, measured: float, unit: str, *, spread: str = "", digits: int = 2) -> None:
         """A figure that has no target."""
         self.table.add(what, number(measured, unit, digits), spread, "", "")
+
+
+def verdict(measured: float, limit: float) -> str:
+    """Whether a figure keeps its limit (NaN does not)."""
+    return PASS if measured <= limit else FAIL
 
 
 def number(value: float, unit: str = "", digits: int = 2) -> str:

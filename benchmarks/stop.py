@@ -47,7 +47,8 @@ _PARTS = (
     "last transcodes",
     "until promotion begins",
     "mix",
-    "splice, finish and hash the files",
+    "read the rows, splice",
+    "finish and hash the files",
     "rename",
     "transaction",
     "promoted after the last transcode",
@@ -173,6 +174,8 @@ def _parts(trace: Trace, begin: float, end: float) -> list[float]:
     (promotion,) = trace.of(_FINALIZE)
     (finish,) = trace.of(_FINISH)
     mixing = sum(call.seconds for call in trace.of(_MIX, since=finish.begin, until=finish.end))
+    tracks = trace.of(_TRACK, since=finish.begin)
+    hashing = max(call.end for call in tracks) - min(call.begin for call in tracks)
     renamed = max(call.end for call in trace.of(_PUT))
     transaction = next(call for call in trace.of(_WRITE, since=renamed) if call.task is promotion.task)
     return [
@@ -180,7 +183,8 @@ def _parts(trace: Trace, begin: float, end: float) -> list[float]:
         done - sealed,
         finish.begin - done,
         mixing,
-        finish.seconds - mixing,
+        finish.seconds - mixing - hashing,
+        hashing,
         renamed - finish.end,
         transaction.end - renamed,
         transaction.end - done,

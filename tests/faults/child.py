@@ -5,19 +5,26 @@ much of a speaker's audio was accepted, and each step's end. A `wait` step goes 
 """
 
 import asyncio
+import ctypes
 import json
 import logging
 import os
 import random
+import resource
+import shutil
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from discord_recorder import DiscordRecorderError, ServicesManager
 from tests.faults import deaths, voices
 from tests.support.recorder import quick_settings
+
+_CLONE_NEWNS: Final = 0x00020000
+_MS_REC: Final = 1 << 14
+_MS_PRIVATE: Final = 1 << 18
 
 
 class Child:
@@ -26,11 +33,11 @@ class Child:
     def __init__(self, script: Mapping[str, Any], parent: Connection) -> None:
         self._script = script
         self._parent = parent
-        self._settings = quick_settings(Path(script["data_dir"]), **script.get("settings", {}))
+        self._settings = quick_settings(Path(script["data_dir"]), **script["settings"])
         self._services = ServicesManager(self._settings)
         self._service = self._services.discord_recorder_service
         self._said: dict[tuple[int, int], int] = {}
-        self._random = random.Random(script.get("seed", 0))
+        self._random = random.Random(script["seed"])
         self._death = deaths.Death([], after=False)
         self._death.install()
 
@@ -122,6 +129,24 @@ class Child:
         self._tell(waiting=True)
         await asyncio.to_thread(os.read, self._parent.fileno(), 1)
 
+    async def do_limit_file_size(self, *, size: int) -> None:
+        """Let no file of this process grow beyond that."""
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    async def do_fill_disk(self, *, but: int) -> None:
+        """Leave that many bytes free on the disk."""
+        folder = self._settings.data_dir
+        with (folder / "ballast").open("wb") as ballast:
+            ballast.write(bytes(shutil.disk_usage(folder).free - but))
+
+    async def do_make_room(self) -> None:
+        """Free what `fill_disk` took."""
+        (self._settings.data_dir / "ballast").unlink()
+
+    async def do_copy(self, *, to: str) -> None:
+        """Copy the data directory."""
+        shutil.copytree(self._settings.data_dir, to)
+
     async def do_prepare(self, *, death: list[deaths.Step], after: bool) -> None:
         """Die when these steps are done, from now on."""
         self._death.restart(death, after=after)
@@ -140,4 +165,21 @@ def main(script: Mapping[str, Any], parent: Connection, errors: str) -> None:
         os.dup2(file.fileno(), sys.stderr.fileno())
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    if script["disk_bytes"] is not None:
+        own_disk(Path(script["data_dir"]), script["disk_bytes"])
+    if script["uid"] is not None:
+        os.setuid(script["uid"])
     asyncio.run(Child(script, parent).run())
+
+
+def own_disk(folder: Path, size: int) -> None:
+    """Give this process a small disk of its own at that folder, which nobody else sees; it goes with the process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    folder.mkdir(parents=True)
+    for result in (
+        libc.unshare(_CLONE_NEWNS),
+        libc.mount(None, b"/", None, _MS_PRIVATE | _MS_REC, None),
+        libc.mount(b"none", bytes(folder), b"tmpfs", 0, f"size={size}".encode()),
+    ):
+        if result:
+            raise OSError(ctypes.get_errno(), "no disk of its own")

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from multiprocessing.connection import Connection
@@ -73,7 +74,7 @@ class Recorder:
     @property
     def errors(self) -> str:
         """What it wrote to stderr."""
-        return self._errors.read_text()
+        return self._errors.read_text() if self._errors.exists() else ""
 
     async def aclose(self) -> None:
         """Leave nothing behind."""
@@ -120,21 +121,37 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recorder(data_dir: Path, *steps: dict[str, Any], seed: int = 0, **settings: Any) -> AsyncIterator[Recorder]:
-    """A recorder process that does these steps on a data directory; killed at the end of the block."""
-    data_dir.parent.mkdir(parents=True, exist_ok=True)
-    errors = data_dir.parent / f"stderr-{len(list(data_dir.parent.glob('stderr-*')))}.txt"
-    errors.touch()
-    script = {"data_dir": str(data_dir), "steps": steps, "seed": seed, "settings": settings}
+async def recorder(
+    data_dir: Path,
+    *steps: dict[str, Any],
+    seed: int = 0,
+    disk_bytes: int | None = None,
+    uid: int | None = None,
+    **settings: Any,
+) -> AsyncIterator[Recorder]:
+    """A recorder process that does these steps on a data directory; killed at the end of the block.
+
+    With `disk_bytes` the data directory is a disk of that size that only the process itself sees, with `uid` it runs as
+    that user.
+    """
+    script = {
+        "data_dir": str(data_dir),
+        "steps": steps,
+        "seed": seed,
+        "settings": settings,
+        "disk_bytes": disk_bytes,
+        "uid": uid,
+    }
     ours, theirs = _FORKS.Pipe()
-    process = _FORKS.Process(target=child.main, args=(script, theirs, str(errors)))
-    await asyncio.to_thread(process.start)
-    theirs.close()
-    started = Recorder(process, ours, errors)
-    try:
-        yield started
-    finally:
-        await started.aclose()
+    with tempfile.NamedTemporaryFile(prefix="recorder-", suffix=".txt") as errors:
+        process = _FORKS.Process(target=child.main, args=(script, theirs, errors.name))
+        await asyncio.to_thread(process.start)
+        theirs.close()
+        started = Recorder(process, ours, Path(errors.name))
+        try:
+            yield started
+        finally:
+            await started.aclose()
 
 
 def speak(seconds: float, users: Sequence[int], **options: Any) -> dict[str, Any]:

@@ -37,6 +37,8 @@ async def assert_finished_by_itself(data_dir: Path, killed: Recorder, *, promote
             assert recording["recovered"] or promoted_before
             assert_holds_voices(recording, killed.pushed)
             assert "Ada Lovelace" in [track["name"] for track in recording["tracks"]]
+            if not recording["recovered"]:  # killed after promotion, while it tidied up
+                await services.discord_recorder_service.cleanup_old_temp_recordings_once()
         await assert_tidy(data_dir)
         assert await services.discord_recorder_service.list_active_sessions() == []
 

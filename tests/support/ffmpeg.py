@@ -24,7 +24,12 @@ with open(folder / "calls", "a") as calls:
     calls.write(f"{{os.getpid()}} {{len(data)}}\\n")
 while (folder / "held").exists():
     time.sleep(0.01)
-if (folder / "down").exists() or ((folder / "broken").exists() and {bad!r} in data):
+broken = [
+    (folder / "down").exists(),
+    (folder / "unmixable").exists() and "-filter_complex" in sys.argv,
+    (folder / "broken").exists() and {bad!r} in data,
+]
+if any(broken):
     sys.exit("this chunk cannot be encoded")
 sys.exit(subprocess.run([{ffmpeg!r}, *sys.argv[1:]], **({{"input": data}} if feeding else {{}})).returncode)
 """
@@ -49,6 +54,10 @@ class UnreliableFfmpeg:
     def fail_always(self, yes: bool = True) -> None:
         """Fail on whatever it is given."""
         self._set("down", yes)
+
+    def fail_on_mixing(self, yes: bool = True) -> None:
+        """Fail when several tracks are to be added."""
+        self._set("unmixable", yes)
 
     def hold(self, yes: bool = True) -> None:
         """Make runs wait, those that wait already included, until it is called with False."""

@@ -8,13 +8,12 @@ agree. What a chunk's last frames would need to know of its successor is taken a
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Self
 
 from discord_recorder.audio.ffmpeg import PCM_FORMAT, PIPE_OUTPUT, Ffmpeg
 from discord_recorder.audio.mp3 import FRAME_SAMPLES, PREROLL_SAMPLES, determined_frames, frame_count, split_frames
 from discord_recorder.audio.pcm import SAMPLE_BYTES
-from discord_recorder.audio.spans import Span, lay_out, spans_of
+from discord_recorder.audio.spans import Span, frames_of, lay_out, spans_of
 from discord_recorder.errors import InvalidAudioError
 
 DEFAULT_QUALITY: Final = 4
@@ -104,7 +103,7 @@ class _Plan:
 
     def assemble(self, encoded: Iterator[bytes]) -> EncodedChunk:
         """Take the frames of this plan's spans, in their order, from `encoded`."""
-        pieces = [(span.first, list(islice(encoded, span.last - span.first))) for span, _ in self.spans]
+        pieces = [(span.first, frames_of(span, encoded)) for span, _ in self.spans]
         return EncodedChunk(first_frame=self.first_frame, frames=lay_out(self.first_frame, self.last_frame, pieces))
 
 

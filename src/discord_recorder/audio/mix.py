@@ -8,7 +8,6 @@ import asyncio
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -23,7 +22,7 @@ from discord_recorder.audio.mp3 import (
     is_silent,
     split_frames,
 )
-from discord_recorder.audio.spans import KEEP_BLOCKS, Span, lay_out, spans_of
+from discord_recorder.audio.spans import KEEP_BLOCKS, Span, frames_of, lay_out, spans_of
 
 _FRAMES_BEFORE: Final = -(-PREROLL_SAMPLES // FRAME_SAMPLES) + 3
 """The encoder's pre-roll, a frame because blocks lie between frames, and two for the decoders to settle."""
@@ -147,7 +146,7 @@ class _Window:
     def assemble(self, mixed: bytes) -> bytes:
         """Put the encoded spans and the copied ones in their places."""
         encoded = iter(split_frames(mixed))
-        pieces = [(span.first, list(islice(encoded, span.last - span.first))) for span in self.added]
+        pieces = [(span.first, frames_of(span, encoded)) for span in self.added]
         return lay_out(self.first, self.last, pieces + self.copied)
 
 

@@ -5,11 +5,13 @@ block is heard in its frame and the next (the coder's delay), so an encoder may 
 it on either side of the sound.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from discord_recorder.audio.mp3 import SILENT_FRAME, is_silent
+from discord_recorder.errors import Mp3Error
 
 KEEP_BLOCKS: Final = 4
 """Silent blocks that an encoder gets before and after sound: sound reaches 2 frames on, its look-ahead 3 blocks."""
@@ -35,6 +37,18 @@ def spans_of(sound: Iterable[int]) -> list[Span]:
             first = spans.pop().first
         spans.append(Span(first=first, last=last))
     return spans
+
+
+def frames_of(span: Span, encoded: Iterator[bytes]) -> list[bytes]:
+    """The next frames of `encoded`, as many as the span has.
+
+    Raises:
+        Mp3Error: there are fewer. An encoder that stopped early and said nothing must not pass for silence.
+    """
+    frames = list(islice(encoded, span.last - span.first))
+    if len(frames) < span.last - span.first:
+        raise Mp3Error(f"FFmpeg gave only {len(frames)} of {span.last - span.first} frames, and no error")
+    return frames
 
 
 def lay_out(first: int, last: int, pieces: Iterable[tuple[int, Sequence[bytes]]]) -> bytes:

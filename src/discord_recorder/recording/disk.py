@@ -26,7 +26,8 @@ class DiskWatch:
         """Raise `StorageError` when there is too little room to begin to record."""
         if reason := self.look():
             raise StorageError(
-                f"{reason.capitalize()} ({self._settings.data_dir}). Make room, or choose another data directory."
+                f"{reason[0].upper()}{reason[1:]} ({self._settings.data_dir}). "
+                "Make room, or choose another data directory."
             )
 
     def look(self) -> str | None:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from discord_recorder.errors import InvalidIdError, StorageError
 from discord_recorder.ids import MeetingId, parse_meeting_id
@@ -14,6 +15,9 @@ from discord_recorder.storage.files import files_below, remove_empty_folders
 from discord_recorder.storage.records import MeetingStatus
 
 log = logging.getLogger(__name__)
+
+_LONGEST_TTL_HOURS: Final = 24 * 366 * 1000
+"""Before that there were no recordings, and soon no dates."""
 
 _ENDED = (MeetingStatus.COMPLETED, MeetingStatus.FAILED)
 
@@ -39,7 +43,7 @@ class Retention:
         return removed
 
     async def _remove_outdated(self, ttl_hours: float) -> int:
-        oldest = self._context.clock.now() - timedelta(hours=ttl_hours)
+        oldest = self._context.clock.now() - timedelta(hours=min(ttl_hours, _LONGEST_TTL_HOURS))
         async with self._context.database.read() as tx:
             outdated = await chunks.outdated(tx, oldest)
         files = [

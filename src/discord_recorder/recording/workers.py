@@ -104,7 +104,7 @@ class WorkerPool:
         await self._patiently(lambda: self._queue.failed(chunk, reason, for_good=isinstance(error, SourceMissingError)))
 
     async def _patiently(self, settle: Callable[[], Awaitable[T]]) -> T:
-        """Settle a job however long the database is locked: what was made is neither thrown away nor held by a lease."""
+        """Settle a job however long the database is locked, so that it need not wait for its lease to end."""
         while True:
             try:
                 return await settle()
