@@ -19,6 +19,7 @@ from benchmarks.options import DEFAULT, QUICK, Options
 from benchmarks.recorder import forget_settings
 from benchmarks.report import FAIL, Table, progress
 from discord_recorder.audio.ffmpeg import find_ffmpeg
+from discord_recorder.errors import FfmpegNotFoundError
 
 BENCHMARKS: dict[str, Callable[[Options, Path], list[Table]]] = {
     "push": push.run,  # first, while the process is small
@@ -40,12 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     changed = {field.name: getattr(given, field.name) for field in dataclasses.fields(Options)}
     base = QUICK if given.quick else DEFAULT
     options = dataclasses.replace(base, **{name: value for name, value in changed.items() if value is not None})
+    try:
+        program = find_ffmpeg(options.ffmpeg)
+    except FfmpegNotFoundError as error:
+        parser.error(str(error))
+    if given.folder and not given.folder.is_dir():
+        parser.error(f"there is no folder {given.folder}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temp folders are removed
     broken = 0
     try:
         with tempfile.TemporaryDirectory(prefix="discord-recorder-bench-", dir=given.folder or _disk()) as folder:
             forget_settings(Path(folder))
-            machine = describe(Path(folder), find_ffmpeg(options.ffmpeg))
+            machine = describe(Path(folder), program)
             for name in BENCHMARKS:  # in this order, whatever the caller's
                 if given.names and name not in given.names:
                     continue
@@ -60,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(name: str, options: Options, folder: Path) -> bool:
     began, overdue = time.monotonic(), threading.Event()
     try:
-        with _at_most(_LIMIT_SECONDS * max(1.0, options.hours / DEFAULT.hours), overdue):
+        with _at_most(_LIMIT_SECONDS * options.scale, overdue):
             tables = BENCHMARKS[name](options, folder)
     except KeyboardInterrupt:
         if not overdue.is_set():

@@ -13,7 +13,7 @@ class Options:
     """How long `latency` pushes in real time, and how much audio a track `push` pushes; ends between two chunks."""
     slices: int = 3
     """How often `transcode` measures each way, in turns."""
-    slice_seconds: float = 120.0
+    slice_seconds: float = 90.0
     """Length of such a slice; times the speakers gives the audio in it."""
     short_minutes: float = 5.0
     """Length of the short meeting of `stop`."""
@@ -25,6 +25,14 @@ class Options:
     """Whether `stop` may use the same MP3 again for audio that repeats, before the part that it measures."""
     ffmpeg: str | None = None
     """FFmpeg program for both sides of every comparison; None is the one of imageio-ffmpeg."""
+
+    @property
+    def scale(self) -> float:
+        """How many times the defaults' work this may be, at least 1."""
+        audio = max(self.tracks / DEFAULT.tracks, 1.0) * max(self.seconds / DEFAULT.seconds, 1.0)
+        slices = self.slices * self.slice_seconds / (DEFAULT.slices * DEFAULT.slice_seconds)
+        stops = (self.hours / DEFAULT.hours + self.stops * self.short_minutes / 60) * (1 if self.replay else 10)
+        return max(1.0, audio, slices, stops)
 
 
 DEFAULT = Options()

@@ -145,6 +145,8 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str) -> str:
         if value and urlsplit(value).scheme not in ("sqlite", _SQLITE_SCHEME):
             raise ValueError("only sqlite:///FILE is supported in this version")
+        if value and urlsplit(value).netloc:
+            raise ValueError("sqlite:///FILE takes three slashes, or four for an absolute path")
         if value and not urlsplit(value).path.strip("/"):
             raise ValueError("sqlite:///FILE must name a file; an in-memory database would not survive a crash")
         return value
@@ -152,7 +154,10 @@ class Settings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _known_storage(cls, value: str) -> str:
-        if value and (urlsplit(value).scheme != "file" or not urlsplit(value).path.startswith("/")):
+        parts = urlsplit(value)
+        if value and (
+            parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/")
+        ):
             raise ValueError("only file:///FOLDER (an absolute path) is supported in this version")
         return value
 

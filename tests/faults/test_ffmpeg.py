@@ -13,7 +13,7 @@ from discord_recorder import FfmpegNotFoundError, ServicesManager
 from discord_recorder.services.sql_recording import RecordingDict
 from tests.faults.deadlines import soon
 from tests.faults.endings import assert_files_match, assert_holds_voices, assert_tidy, ended, the_recording
-from tests.faults.voices import ADA, BEN, assert_sounds, joined, played, said, samples, silence, voice
+from tests.faults.voices import ADA, BEN, assert_sounds, differences, joined, played, said, samples, silence, voice
 from tests.support.ffmpeg import BAD_PCM, FFMPEG, UnreliableFfmpeg
 from tests.support.recorder import CHANNEL, MEETING, chunks_of, exists, quick_settings, started, track_of
 
@@ -205,7 +205,12 @@ async def test_a_chunk_that_cannot_be_encoded_costs_nothing_but_itself(
         assert (await ended(services))["status"] == "completed"
         mended = await the_recording(services)
         assert mended["status"] == "complete"
-        assert_holds_voices(mended, {ADA: count, BEN: count})
+        assert_sounds(track_of(mended, BEN)["path"], voice(BEN, 0, count))
+        for user, whole in ((ADA, voice(ADA, 0, count)), (None, voice(ADA, 0, count) + voice(BEN, 0, count))):
+            heard = played(track_of(mended, user)["path"])
+            assert len(heard) == count
+            for part in (slice(0, samples(2.19)), slice(samples(2.22), count)):  # between them is the bad PCM's click
+                assert not differences(heard[part], whole[part])
         await assert_tidy(data_dir)
 
 

@@ -1,14 +1,13 @@
 """Handler classes that override `push_audio_data`: what they hand on is recorded, on the right speaker's track."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from discord_recorder import DiscordSessionHandler, ServicesManager
-from tests.audio.signals import Samples, dbfs, snr_db, to_pcm, tone
+from tests.audio.signals import dbfs, snr_db, to_pcm, tone
 from tests.support.recorder import ALICE, BOB, CHANNEL, MEETING, recording_of, sound_of, started, stopped
 
 CAROL = 444444444444444444
@@ -128,56 +127,32 @@ HANDLERS = [
 ]
 
 
-async def recorded(
-    services: ServicesManager, handler: type[DiscordSessionHandler], pushes: Mapping[int, Sequence[tuple[bytes, Any]]]
-) -> dict[int, Samples]:
-    """Push for all speakers at once, each push with its `at_ms`; give what was recorded of each."""
+@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.__name__)
+async def test_every_kind_keeps_speaker_and_place(
+    services: ServicesManager, handler: type[DiscordSessionHandler]
+) -> None:
+    """Three speakers at once, the session's own one without naming it; each begins late and makes a pause."""
     session = await started(services, session_handler_class=handler)
 
     async def speak(user: int) -> None:
-        for pcm, at_ms in pushes[user]:
-            placed = {} if at_ms is None else {"at_ms": at_ms}
-            await session.push_audio_data(pcm, user_id=user, **placed)
+        whose = {} if user == ALICE else {"user_id": user}
+        pieces = [to_pcm(SIGNALS[user][start : start + 960]) for start in range(0, 9600, 960)]
+        for number, piece in enumerate(pieces):
+            place = {0: {"at_ms": 200}, 5: {"at_ms": 500}}.get(number, {})
+            await session.push_audio_data(piece, **whose, **place)
 
-    await asyncio.gather(*(speak(user) for user in pushes))
+    await asyncio.gather(*(speak(user) for user in SIGNALS))
     recording = await stopped(services)
     speakers = {track["user_id"] for track in recording["tracks"] if track["kind"] == "speaker"}
-    assert speakers == {str(user) for user in pushes}
-    return {user: sound_of(recording, user) for user in pushes}
-
-
-@pytest.mark.parametrize("handler", HANDLERS, ids=lambda handler: handler.__name__)
-class TestEveryKind:
-    async def test_several_speakers_at_once(
-        self, services: ServicesManager, handler: type[DiscordSessionHandler]
-    ) -> None:
-        pieces = {
-            user: [(to_pcm(signal[start : start + 960]), None) for start in range(0, len(signal), 960)]
-            for user, signal in SIGNALS.items()
-        }
-        sounds = await recorded(services, handler, pieces)
-        for user, signal in SIGNALS.items():
-            assert len(sounds[user]) == len(signal)
-            assert snr_db(-signal, sounds[user]) > 20, "inverted, and of this speaker"
-
-    async def test_the_place_is_kept(self, services: ServicesManager, handler: type[DiscordSessionHandler]) -> None:
-        half = {user: (to_pcm(signal[:4800]), to_pcm(signal[4800:])) for user, signal in SIGNALS.items()}
-        pushes = {user: [(first, 200), (second, 500)] for user, (first, second) in half.items()}
-        sounds = await recorded(services, handler, pushes)
-        for user, signal in SIGNALS.items():
-            expected = np.zeros((600 * 48, 2))
-            expected[200 * 48 : 300 * 48] = -signal[:4800]
-            expected[500 * 48 : 600 * 48] = -signal[4800:]
-            assert len(sounds[user]) == len(expected)
-            assert snr_db(expected, sounds[user]) > 20
-            assert dbfs(sounds[user][340 * 48 : 460 * 48]) < -80, "nothing before its place"
-
-    async def test_without_a_user_it_is_the_sessions_own(
-        self, services: ServicesManager, handler: type[DiscordSessionHandler]
-    ) -> None:
-        session = await started(services, session_handler_class=handler)
-        await session.push_audio_data(to_pcm(SIGNALS[ALICE]))
-        assert snr_db(-SIGNALS[ALICE], sound_of(await stopped(services), ALICE)) > 20
+    assert speakers == {str(user) for user in SIGNALS}
+    for user, signal in SIGNALS.items():
+        expected = np.zeros((600 * 48, 2))
+        expected[200 * 48 : 300 * 48] = -signal[:4800]
+        expected[500 * 48 : 600 * 48] = -signal[4800:]
+        sound = sound_of(recording, user)
+        assert len(sound) == len(expected)
+        assert snr_db(expected, sound) > 20, "inverted, and of this speaker"
+        assert dbfs(sound[340 * 48 : 460 * 48]) < -80, "nothing before its place"
 
 
 async def test_an_override_may_choose_the_speaker_itself(services: ServicesManager) -> None:

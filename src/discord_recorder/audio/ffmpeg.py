@@ -7,6 +7,7 @@ limit, a cancellation) the whole group is killed and its pipes are emptied befor
 import asyncio
 import errno
 import os
+import re
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -20,6 +21,11 @@ import imageio_ffmpeg
 
 from discord_recorder.audio.pcm import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE
 from discord_recorder.errors import FfmpegError, FfmpegNotFoundError, FfmpegTimeoutError, NotAudioError
+
+NO_OUTPUT: Final = ("-f", "null", "-")
+"""An output that throws everything away."""
+
+_MONO: Final = re.compile(rb"Stream #0:\d+.*: Audio: .*, mono[, ]")
 
 PCM_FORMAT: Final = ("-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", str(CHANNELS))
 """FFmpeg's name of the recorder's PCM, for an input or an output."""
@@ -154,12 +160,15 @@ class Ffmpeg:
         before its end: that kills FFmpeg.
 
         Raises:
-            NotAudioError: the file holds no audio, or FFmpeg failed on it; the message says which file and why.
+            NotAudioError: the file holds no audio, or FFmpeg could not read all of it; the message says which file and
+                why. What could be read was given before.
             FfmpegNotFoundError: there is no such program.
             FfmpegTimeoutError: nothing came for as long as a whole run may take.
         """
-        source = ("-threads", "1", "-protocol_whitelist", _PROTOCOLS, "-i", f"file:{path}")
-        target = ("-map", "0:a:0", "-vn", "-sn", "-dn", *PCM_FORMAT, *PIPE_OUTPUT)
+        source = _source(path)
+        # FFmpeg would lower a mono file by 3 dB on each of two channels; who speaks in mono is as loud as in stereo.
+        both = ("-af", "pan=stereo|c0=c0|c1=c0") if await self._is_mono(path) else ()
+        target = ("-map", "0:a:0", "-vn", "-sn", "-dn", *both, *PCM_FORMAT, *PIPE_OUTPUT)
         heard = False
         async with self._started((*source, *target)) as run:
             try:
@@ -174,6 +183,17 @@ class Ffmpeg:
                 ) from None
         if code or not heard:
             raise NotAudioError(f"{path.name!r} holds no audio that FFmpeg can read: {complaint}")
+        if run.stderr.result().strip():
+            raise NotAudioError(f"{path.name!r} is damaged, FFmpeg could not read all of it: {complaint}")
+
+    async def _is_mono(self, path: Path) -> bool:
+        """Whether FFmpeg finds one channel; False as well for what it cannot read, or could not read twice."""
+        if not path.is_file():
+            return False
+        async with self._started((*_source(path), "-loglevel", "info", "-map", "0:a:0", "-t", "0", *NO_OUTPUT)) as run:
+            async with asyncio.timeout(self._time_limit_seconds):
+                await run.result()
+        return _MONO.search(run.stderr.result()) is not None
 
     @asynccontextmanager
     async def _started(self, args: Sequence[str], *, feeding: bool = False) -> AsyncIterator[_Run]:
@@ -204,6 +224,10 @@ class Ffmpeg:
                 raise FfmpegNotFoundError(f"{self._program!r} cannot be run ({error.strerror}); {_WAY_OUT}") from error
             raise FfmpegError(f"FFmpeg could not be started: {error.strerror}") from error
         return _Run(process=process, stderr=asyncio.create_task(_tail(_stream(process.stderr))))
+
+
+def _source(path: Path) -> tuple[str, ...]:
+    return ("-threads", "1", "-protocol_whitelist", _PROTOCOLS, "-i", f"file:{path}")
 
 
 def _stream(reader: asyncio.StreamReader | None) -> asyncio.StreamReader:

@@ -40,7 +40,8 @@ class Archive:
         Raises `MeetingNotFoundError`, and `MeetingActiveError` while another recorder owns the meeting.
         """
         parsed = parse_meeting_id(meeting_id)
-        async with self._context.database.write() as tx:
+        # Not while it is promoted or mended: that goes by what FAILED when it began, and deletes the rest.
+        async with self._finalizer.lock_of(parsed), self._context.database.write() as tx:
             alive = await asyncio.to_thread(self._context.registry.alive)
             meeting = await meetings.get(tx, parsed)
             if meeting is None:
@@ -49,7 +50,9 @@ class Archive:
                 raise MeetingActiveError(f"Meeting {parsed} belongs to another running recorder; retry it there.")
             queued = await chunks.retry_failed(tx, parsed)
             if meeting.status not in LIVE:
-                await meetings.change(tx, parsed, status=MeetingStatus.PROCESSING, owner=self._context.owner)
+                await meetings.change(
+                    tx, parsed, status=MeetingStatus.PROCESSING, owner=self._context.owner, error=None
+                )
         self._queue.announce()
         self._finalizer.changed.send()
         return queued
@@ -64,6 +67,8 @@ class Archive:
         async with self._finalizer.lock_of(parsed):
             keys = await self._delete_rows(parsed)
             await asyncio.to_thread(self._delete_files, parsed, keys)
+            async with self._context.database.write() as tx:
+                await meetings.forget_deletions(tx, [parsed])
 
     async def _meeting(self, meeting_id: MeetingId) -> Meeting:
         async with self._context.database.read() as tx:
@@ -79,7 +84,8 @@ class Archive:
             meeting = await meetings.get(tx, meeting_id)
             if meeting is None:
                 raise _unknown(meeting_id)
-            stuck = meeting.owner == self._context.owner and meeting.error is not None
+            pending = meeting_id in await chunks.pending_meetings(tx)
+            stuck = meeting.owner == self._context.owner and meeting.error is not None and not pending
             if meeting.status in LIVE or (meeting.owner in alive and not stuck):
                 raise MeetingActiveError(
                     f"Meeting {meeting_id} is still {meeting.status}. Stop it and let it finish first."
@@ -88,6 +94,7 @@ class Archive:
             await recordings.remove(tx, meeting_id)
             await chunks.remove(tx, [chunk.id for chunk in await chunks.of_meeting(tx, meeting_id)])
             await meetings.remove(tx, meeting_id)
+            await meetings.note_deletion(tx, meeting_id)
         tracks = [track for recording in found for track in recording.tracks]
         return [key for track in tracks for key in (track.key, track.master_key) if key]
 

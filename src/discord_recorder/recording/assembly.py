@@ -15,7 +15,7 @@ from discord_recorder.audio.framefile import FinishedTrack
 from discord_recorder.audio.mix import mix_frames, needed_frames
 from discord_recorder.audio.mp3 import determined_frames, frame_count
 from discord_recorder.audio.splice import SplicedTrack
-from discord_recorder.errors import FfmpegError
+from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.mix_windows import window_frames, windows_that_need
@@ -87,7 +87,7 @@ class MeetingAssembly:
             if len(self._lanes) > 1:
                 await self._mix_up_to(self._ready_frames())
 
-    async def finish(self) -> tuple[dict[Track, FinishedTrack], FfmpegError | None]:
+    async def finish(self) -> tuple[dict[Track, FinishedTrack], FfmpegError | Mp3Error | None]:
         """Complete all files: each speaker's and, for more than one, the mix.
 
         Gives the finished files, still in the temp folder, and the error that kept the mix from being made, if any.
@@ -103,7 +103,7 @@ class MeetingAssembly:
                 end_sample = max(end for _, end in lanes.values())
                 try:
                     await self._mix_up_to(frame_count(end_sample), to_the_end=True)
-                except FfmpegError as error:
+                except (FfmpegError, Mp3Error) as error:
                     mix_error = error
                 else:
                     lanes[MIX_TRACK] = (self._mix_track(), end_sample)

@@ -60,10 +60,9 @@ class Finalizer:
 
     async def is_pending(self, meeting_id: MeetingId) -> bool:
         """True while chunks of the meeting are QUEUED or IN_PROGRESS, or one that is DONE is still being cleaned."""
-        if self._is_busy_with(meeting_id):
-            return True
         async with self._context.database.read() as tx:
-            return meeting_id in await chunks.pending_meetings(tx)
+            pending = meeting_id in await chunks.pending_meetings(tx)
+        return pending or self._is_busy_with(meeting_id)  # in this order: a chunk becomes DONE before it is put down
 
     async def wait_until_settled(self, meeting_id: MeetingId, max_wait_seconds: float) -> bool:
         """Wait for the meeting's transcodes; False when some are still pending at the limit."""

@@ -1,11 +1,13 @@
 """The manager: starts, stops and looks after all sessions of one process."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 from discord_recorder.errors import (
+    DatabaseError,
     DiscordRecorderError,
     MeetingExistsError,
 )
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 
 STOPPED: Final = "stopped"
 SHUT_DOWN: Final = "the recorder was shut down"
+
+RETRY_SECONDS: Final = 1.0
+"""How long to wait before a session that could not be sealed is tried again."""
 
 
 class RecordingManager:
@@ -66,13 +71,18 @@ class RecordingManager:
 
     async def _finish(self, grace: float) -> None:
         self._finalizer.hurry(grace)
-        results = await asyncio.gather(
-            *(self.stop(channel_id, max_wait_seconds=grace, reason=SHUT_DOWN) for channel_id in list(self.sessions)),
-            return_exceptions=True,
-        )
-        for error in results:
-            if isinstance(error, BaseException):
-                log.error("A session could not be stopped; the next start finishes its meeting", exc_info=error)
+        stops = [
+            asyncio.create_task(self.stop(channel_id, max_wait_seconds=grace, reason=SHUT_DOWN))
+            for channel_id in list(self.sessions)
+        ]
+        if stops:
+            # A stop that waits for the database is not waited for: what it has waits on the disk for the next start.
+            ended, waiting = await asyncio.wait(stops, timeout=grace + self._context.settings.database_busy_seconds)
+            for stop in ended:
+                if not stop.cancelled() and (error := stop.exception()):
+                    log.error("A session could not be stopped; the next start finishes its meeting", exc_info=error)
+            for stop in waiting:
+                stop.cancel()
         try:
             await self._finalizer.drain(grace)
         except DiscordRecorderError:
@@ -82,9 +92,10 @@ class RecordingManager:
         if self._cleanup_task is not None:
             self._cleanup_task.cancel()
             await asyncio.gather(self._cleanup_task, return_exceptions=True)
-        for stopping in self._stopping.values():
-            stopping.cancel()
-        await asyncio.gather(*self._stopping.values(), return_exceptions=True)
+        stopping = list(self._stopping.values())
+        for task in stopping:
+            task.cancel()
+        await asyncio.gather(*stopping, return_exceptions=True)
         await self._finalizer.aclose()
         await self._workers.aclose()
         for channel_id in list(self.sessions):
@@ -158,18 +169,17 @@ class RecordingManager:
         """Stop a session, wait for its transcodes (up to the limit) and promote it; False without a session.
 
         Transcodes that are pending at the limit go on, and the meeting is promoted by itself when they end. A second
-        caller joins the first one's stop. A caller that is cancelled stops waiting, the stop goes on.
+        caller joins the first one's stop. A caller that is cancelled stops waiting, the stop goes on. So it does when
+        this raises `DatabaseError`: the audio waits on the disk, and is sealed as soon as the database can be written.
         """
         channel = parse_snowflake(channel_id, "channel id")
         session = self.sessions.get(channel)
         if session is None:
             return False
+        wait = self._context.settings.transcode_wait_seconds if max_wait_seconds is None else max_wait_seconds
         stopping = self._stopping.get(channel)
         if stopping is None:
-            wait = self._context.settings.transcode_wait_seconds if max_wait_seconds is None else max_wait_seconds
-            stopping = asyncio.create_task(self._stop(channel, session, wait, reason), name=f"stop of {channel}")
-            self._stopping[channel] = stopping
-            stopping.add_done_callback(lambda _: self._stopping.pop(channel, None))
+            stopping = self._begin(channel, self._stop(channel, session, wait, reason))
         return await asyncio.shield(stopping)
 
     async def pause(self, channel_id: int | str) -> bool:
@@ -197,7 +207,7 @@ class RecordingManager:
 
     async def statuses(self) -> list[SessionStatus]:
         """The states of all sessions of this process."""
-        return [await session.status() for session in self.sessions.values()]
+        return [await session.status() for session in list(self.sessions.values())]
 
     # --- meetings
 
@@ -237,11 +247,46 @@ class RecordingManager:
             if await meetings.get(tx, meeting.id) == meeting:
                 await meetings.remove(tx, meeting.id)
 
+    def _begin(self, channel: Snowflake, stop: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
+        stopping = asyncio.create_task(stop, name=f"stop of {channel}")
+        self._stopping[channel] = stopping
+        stopping.add_done_callback(functools.partial(self._stop_ended, channel))
+        return stopping
+
+    def _stop_ended(self, channel: Snowflake, stopping: asyncio.Task[bool]) -> None:
+        if self._stopping.get(channel) is stopping:
+            del self._stopping[channel]
+
     async def _stop(
         self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float, reason: str
     ) -> bool:
+        try:
+            await self._seal_off(session, reason)
+        except DatabaseError:
+            self._begin(channel, self._stop_patiently(channel, session, max_wait_seconds, reason))
+            raise
+        return await self._promote(channel, session, max_wait_seconds)
+
+    async def _stop_patiently(
+        self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float, reason: str
+    ) -> bool:
+        while True:
+            try:
+                await self._seal_off(session, reason)
+            except DatabaseError:
+                log.warning(
+                    "A stopped session cannot be sealed yet", extra={"meeting": session.meeting_id}, exc_info=True
+                )
+                await self._context.clock.sleep(RETRY_SECONDS)
+            else:
+                return await self._promote(channel, session, max_wait_seconds)
+
+    async def _seal_off(self, session: DiscordSessionHandler, reason: str) -> None:
+        """Bring a session's audio and its end into the database; may be repeated."""
         await session.end()
+        self._finalizer.adopt(session.meeting_id, session.assembly)
         async with self._context.database.write() as tx:
+            await meetings.name_speakers(tx, session.meeting_id, session.speaker_names)
             await meetings.change(
                 tx,
                 session.meeting_id,
@@ -250,7 +295,8 @@ class RecordingManager:
                 ended_at=self._context.clock.now(),
                 paused_dropped_bytes=session.dropped_bytes,
             )
-        self._finalizer.adopt(session.meeting_id, session.assembly)
+
+    async def _promote(self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float) -> bool:
         try:
             if await self._finalizer.wait_until_settled(session.meeting_id, max_wait_seconds):
                 await self._finalizer.finalize(session.meeting_id)
@@ -269,19 +315,7 @@ class RecordingManager:
         channel = parse_snowflake(session.channel_id, "channel id")
         if channel not in self._stopping:
             wait = self._context.settings.transcode_wait_seconds
-            stopping = asyncio.create_task(self._stop_broken(channel, session, wait, reason), name=f"stop of {channel}")
-            self._stopping[channel] = stopping
-            stopping.add_done_callback(lambda _: self._stopping.pop(channel, None))
-
-    async def _stop_broken(
-        self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float, reason: str
-    ) -> bool:
-        while True:
-            try:
-                return await self._stop(channel, session, max_wait_seconds, reason)
-            except DiscordRecorderError:
-                log.exception("A broken session could not be sealed yet", extra={"meeting": session.meeting_id})
-                await self._context.clock.sleep(1.0)
+            self._begin(channel, self._stop_patiently(channel, session, wait, reason))
 
     async def _settled(self, done: Sequence[Chunk]) -> None:
         by_meeting = {session.meeting_id: session for session in self.sessions.values()}

@@ -8,7 +8,7 @@ from discord_recorder.audio.framefile import FinishedTrack, FrameFile, replace_f
 from discord_recorder.audio.mix import mix_frames
 from discord_recorder.audio.mp3 import determined_frames, frame_count, is_silent, split_frames
 from discord_recorder.audio.splice import SplicedTrack
-from discord_recorder.errors import FfmpegError
+from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.mix_windows import WINDOW_FRAMES, window_frames, windows_that_need
 from discord_recorder.storage.files import make_folder
@@ -35,7 +35,7 @@ class Mending:
             owned = self._owned_frames(chunk, first, len(frames))
             self._replace(chunk.track, first, b"".join(frames[:owned]))
 
-    async def mend_mix(self, mended: Sequence[Chunk]) -> FfmpegError | None:
+    async def mend_mix(self, mended: Sequence[Chunk]) -> FfmpegError | Mp3Error | None:
         """Mix anew where chunks were put in, or all of it where there is no mix; gives what kept it from it."""
         speakers = {track: file for track, file in self._files.items() if track != MIX_TRACK}
         if len(speakers) <= 1:
@@ -45,9 +45,15 @@ class Mending:
                 await self._remix(speakers, mended)
             else:
                 self.finished[MIX_TRACK] = await self._whole_mix(speakers)
-        except FfmpegError as error:
+        except (FfmpegError, Mp3Error) as error:
+            self.finished.pop(MIX_TRACK, None)
             return error
         return None
+
+    def hold_nothing(self) -> bool:
+        """True when every speaker's file is nothing but silence. Call from a thread."""
+        speakers = (FrameFile.open(file) for track, file in self._files.items() if track != MIX_TRACK)
+        return all(is_silent(frame) for file in speakers for frame in file.frames(0, file.count))
 
     def _owned_frames(self, chunk: Chunk, first: int, available: int) -> int:
         """How many of a chunk's frames to put in: its own, and its tail where that falls on silence."""
@@ -96,6 +102,7 @@ class Mending:
     async def _whole_mix(self, speakers: Mapping[Track, Path]) -> FinishedTrack:
         end_sample = max(self._samples[track] for track in speakers)
         total = frame_count(end_sample)
+        make_folder(self._folder)
         mix = SplicedTrack(self._folder / "mix.growing.mp3")
         for window in range(-(-total // WINDOW_FRAMES)):
             first, last = window_frames(window, total)

@@ -1,7 +1,7 @@
 """How a handler class overrides `push_audio_data` with one argument, and its audio stays on the right track.
 
 The override names what it takes; the rest (whose audio it is, and its place) is remembered for the duration of the
-call, also in tasks that the override starts, and used by the push of the base class that it ends in.
+call, also in tasks that the override starts and awaits, and used by the push of the base class that it ends in.
 """
 
 import contextvars
@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
+
+from discord_recorder.errors import InvalidAudioError
 
 Push = Callable[..., Coroutine[Any, Any, None]]
 
@@ -21,6 +23,7 @@ class Placement:
     session: object
     user_id: int | str | None
     at_ms: float | None
+    ended: bool = False
 
     def take_at_ms(self) -> float | None:
         """The place, once: what the override pushes after that is contiguous."""
@@ -32,9 +35,19 @@ _current: Final = contextvars.ContextVar[Placement | None]("discord_recorder_pla
 
 
 def current_placement(session: object) -> Placement | None:
-    """What an override of this session was called with; None outside of one."""
+    """What an override of this session was called with; None outside of one.
+
+    Raises `InvalidAudioError` in a task that outlived the override which started it: whose audio it has is not known.
+    """
     placement = _current.get()
-    return placement if placement is not None and placement.session is session else None
+    if placement is None or placement.session is not session:
+        return None
+    if placement.ended:
+        raise InvalidAudioError(
+            "Audio was pushed by a task that outlived the push_audio_data which started it, so its speaker is not "
+            "known. Push it with user_id=, or await the task in push_audio_data."
+        )
+    return placement
 
 
 def remembering_placement(override: Push) -> Push:
@@ -62,6 +75,7 @@ def remembering_placement(override: Push) -> Push:
         try:
             await override(self, pcm_data, **understood)
         finally:
+            placement.ended = True
             _current.reset(token)
 
     return push_audio_data

@@ -3,15 +3,16 @@
 import asyncio
 import dataclasses
 import logging
-from collections import Counter
+import wave
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from discord_recorder.audio.ffmpeg import PCM_FORMAT
 from discord_recorder.audio.framefile import FinishedTrack
-from discord_recorder.audio.pcm import SAMPLE_BYTES
-from discord_recorder.errors import MeetingNotFoundError
+from discord_recorder.audio.pcm import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE
+from discord_recorder.errors import FfmpegError, MeetingNotFoundError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.assembly import MeetingAssembly
 from discord_recorder.recording.context import Context
@@ -84,14 +85,14 @@ class Promoter:
             )
             await chunks.remove(tx, [row.id for row in rows if row.transcode_status is TranscodeStatus.DONE])
             hopeless = all(row.transcode_status is TranscodeStatus.FAILED for row in rows)
-            await _end(tx, meeting.id, rows, hopeless=hopeless)
+            await _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
 
     async def _store(
         self, meeting_id: MeetingId, track: Track, file: FinishedTrack, master: Path | None
     ) -> RecordingTrack:
         key = f"{meeting_id}/{track}.mp3"
         await asyncio.to_thread(self._context.store.put, file.path, key)
-        master_key = f"{meeting_id}/{track}.flac" if master else None
+        master_key = f"{meeting_id}/{track}{master.suffix}" if master else None
         if master and master_key:
             await asyncio.to_thread(self._context.store.put, master, master_key)
         return RecordingTrack(
@@ -109,19 +110,26 @@ class Promoter:
         masters: dict[Track, Path] = {}
         for track, file in finished.items():
             pcm = self._context.track_folder(meeting_id, track) / MASTER_PCM
-            if not pcm.exists():
-                continue
-            flac = pcm.with_suffix(".flac")
-            with pcm.open("r+b") as sparse:
-                sparse.truncate(file.samples * SAMPLE_BYTES)
-            source = ["-f", "s16le", "-ar", "48000", "-ac", "2", "-i", f"file:{pcm}"]
-            arguments = ["-nostdin", *source, "-c:a", "flac", "-y", f"file:{flac}"]
-            limit = max(self._context.settings.transcode_time_limit_seconds, file.samples / 48_000)
+            if pcm.exists():
+                with pcm.open("r+b") as sparse:
+                    sparse.truncate(file.samples * SAMPLE_BYTES)
+                masters[track] = await self._make_master(pcm, file.samples)
+        return masters
+
+    async def _make_master(self, pcm: Path, samples: int) -> Path:
+        """A FLAC file of raw PCM; a WAV file where FFmpeg makes none, so that nothing lossless is lost."""
+        flac = pcm.with_suffix(".flac")
+        arguments = [*PCM_FORMAT, "-i", f"file:{pcm}", "-c:a", "flac", "-y", f"file:{flac}"]
+        limit = max(self._context.settings.transcode_time_limit_seconds, samples / SAMPLE_RATE)
+        try:
             async with self._context.encoders:
                 await self._context.ffmpeg.run(arguments, time_limit_seconds=limit)
-            await asyncio.to_thread(sync_file, flac)
-            masters[track] = flac
-        return masters
+        except FfmpegError:
+            log.exception("A FLAC master could not be made; it is kept as WAV", extra={"path": str(pcm)})
+            flac = pcm.with_suffix(".wav")
+            await asyncio.to_thread(_write_wav, pcm, flac)
+        await asyncio.to_thread(sync_file, flac)
+        return flac
 
     # --- mending
 
@@ -133,6 +141,7 @@ class Promoter:
         renewed = [await self._store(meeting.id, track, file, None) for track, file in sorted(files.finished.items())]
         kept = {track.track: track for track in recording.tracks}
         whole = mix_error is None and len(mended) == len(rows)
+        hopeless = bool(rows) and not mended and await asyncio.to_thread(files.hold_nothing)
         async with self._context.database.write() as tx:
             names = await meetings.speaker_names(tx, meeting.id)
             await recordings.replace_tracks(
@@ -143,9 +152,10 @@ class Promoter:
                     _named(track, names, master_key=kept[track.track].master_key if track.track in kept else None)
                     for track in renewed
                 ],
+                dropped=[MIX_TRACK] if mix_error is not None else [],  # it lacks what was mended; `retry` makes it anew
             )
             await chunks.remove(tx, [row.id for row in mended])
-            await _end(tx, meeting.id, rows, hopeless=_holds_nothing(recording, rows))
+            await _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
 
     # --- files
 
@@ -168,8 +178,17 @@ class Promoter:
         remove_empty_folders(folder)
 
 
-async def _end(tx: AsyncConnection, meeting_id: MeetingId, rows: Sequence[Chunk], *, hopeless: bool) -> None:
+async def _end(
+    tx: AsyncConnection,
+    meeting_id: MeetingId,
+    rows: Sequence[Chunk],
+    *,
+    hopeless: bool,
+    mix_error: Exception | None = None,
+) -> None:
     errors = [row.error for row in rows if row.transcode_status is TranscodeStatus.FAILED]
+    if mix_error is not None:
+        errors.append(f"the mix could not be made: {mix_error}")
     await meetings.change(
         tx,
         meeting_id,
@@ -179,13 +198,13 @@ async def _end(tx: AsyncConnection, meeting_id: MeetingId, rows: Sequence[Chunk]
     )
 
 
-def _holds_nothing(recording: Recording, rows: Sequence[Chunk]) -> bool:
-    """True when a recording is nothing but the silence that holds the place of FAILED chunks."""
-    failed: Counter[Track] = Counter()
-    for row in rows:
-        if row.transcode_status is TranscodeStatus.FAILED:
-            failed[row.track] += row.sample_count
-    return all(failed[track.track] >= track.samples for track in recording.tracks if track.kind is TrackKind.SPEAKER)
+def _write_wav(pcm: Path, target: Path) -> None:
+    with pcm.open("rb") as source, wave.open(str(target), "wb") as sound:
+        sound.setnchannels(CHANNELS)
+        sound.setsampwidth(SAMPLE_BYTES // CHANNELS)
+        sound.setframerate(SAMPLE_RATE)
+        while block := source.read(SAMPLE_RATE * SAMPLE_BYTES):
+            sound.writeframes(block)
 
 
 def _named(track: RecordingTrack, names: Mapping[Track, str | None], master_key: str | None = None) -> RecordingTrack:

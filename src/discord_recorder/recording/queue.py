@@ -1,4 +1,4 @@
-"""The transcode queue: a small port, and its embedded form over the `temp_recordings` rows.
+"""The transcode queue: two small ports, and their embedded form over the `temp_recordings` rows.
 
 The row is the job, so sealing a chunk and queueing its transcode is one transaction by nature. A queue that keeps
 jobs of its own (procrastinate on PostgreSQL) puts them into the same transaction in `enqueue`.
@@ -10,14 +10,13 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
 from discord_recorder.storage import chunks
 from discord_recorder.storage.records import Chunk, NewChunk, TranscodeStatus
 
 
 class TranscodeQueue(Protocol):
-    """Hands QUEUED chunks to workers, each to one at a time."""
+    """Takes sealed chunks."""
 
     async def enqueue(self, tx: AsyncConnection, new: Sequence[NewChunk]) -> list[Chunk]:
         """Add rows and jobs in the caller's transaction; call `announce` after its commit."""
@@ -25,8 +24,21 @@ class TranscodeQueue(Protocol):
     def announce(self) -> None:
         """Wake the workers of this process: there may be work, or the state of some has changed."""
 
+
+class JobSource(Protocol):
+    """The workers' side of the queue."""
+
+    def announce(self) -> None:
+        """Wake the other workers."""
+
+    async def wait(self, poll_seconds: float) -> None:
+        """Return when there may be work, at the latest after the poll interval."""
+
     async def claim(self, limit: int) -> list[Chunk]:
         """Up to `limit` chunks that are now IN_PROGRESS here; an empty list when nothing is due."""
+
+    async def renew(self, claimed: Sequence[Chunk]) -> None:
+        """Lengthen the lease of chunks that are still being worked on."""
 
     async def done(self, finished: Sequence[tuple[Chunk, str]]) -> list[Chunk]:
         """Set chunks to DONE with the SHA-256 of their MP3s; gives those that were still ours."""
@@ -65,6 +77,10 @@ class SqlTranscodeQueue:
     async def claim(self, limit: int) -> list[Chunk]:
         """Claim due rows; one that used up its attempts with dead workers is set to FAILED instead."""
         settings, now = self._context.settings, self._now()
+        async with self._context.database.read() as tx:
+            due = await chunks.next_due(tx)
+        if due is None or due > now:
+            return []
         async with self._context.database.write() as tx:
             claimed = await chunks.claim(
                 tx, owner=self._context.owner, now=now, lease_until=now + settings.lease_seconds, limit=limit
@@ -73,6 +89,12 @@ class SqlTranscodeQueue:
             for chunk in worn_out:
                 await self._fail(tx, chunk, f"its worker died {settings.transcode_attempts} times", for_good=True)
         return [chunk for chunk in claimed if chunk not in worn_out]
+
+    async def renew(self, claimed: Sequence[Chunk]) -> None:
+        """Set new leases on the rows that are still ours."""
+        lease_until = self._now() + self._context.settings.lease_seconds
+        async with self._context.database.write() as tx:
+            await chunks.renew(tx, claimed, lease_until)
 
     async def done(self, finished: Sequence[tuple[Chunk, str]]) -> list[Chunk]:
         """Settle the rows in one transaction."""
@@ -111,10 +133,3 @@ class SqlTranscodeQueue:
 
     def _now(self) -> float:
         return self._context.clock.now().timestamp()
-
-
-async def pending(context: Context, meeting_id: MeetingId) -> int:
-    """How many chunks of a meeting are QUEUED or IN_PROGRESS."""
-    async with context.database.read() as tx:
-        counts = await chunks.count_by_status(tx, meeting_id)
-    return counts[TranscodeStatus.QUEUED] + counts[TranscodeStatus.IN_PROGRESS]

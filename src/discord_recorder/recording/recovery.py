@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from discord_recorder.audio.pcm import SAMPLE_BYTES
@@ -59,8 +60,12 @@ class Recovery:
     async def _seal(self, meeting: Meeting) -> None:
         async with self._context.database.read() as tx:
             known = {row.source_key for row in await chunks.of_meeting(tx, meeting.id)}
+        last_audio = await asyncio.to_thread(self._last_audio, meeting)
         found = await asyncio.to_thread(lambda: list(self._unsealed(meeting, known)))
-        values = {"status": MeetingStatus.PROCESSING, "ended_at": meeting.ended_at or self._context.clock.now()}
+        values = {
+            "status": MeetingStatus.PROCESSING,
+            "ended_at": meeting.ended_at or last_audio or self._context.clock.now(),
+        }
         if meeting.owner is not None or meeting.status in LIVE:  # who leaves in good order owns nothing
             values |= {"recovered": True, "end_reason": meeting.end_reason or INTERRUPTED}
         async with self._context.database.write() as tx:
@@ -68,6 +73,11 @@ class Recovery:
             await self._queue.enqueue(tx, found)
             await meetings.change(tx, meeting.id, **values)
         log.warning("A meeting was taken over", extra={"meeting": meeting.id, "unsealed_chunks": len(found)})
+
+    def _last_audio(self, meeting: Meeting) -> datetime | None:
+        """When the last file of the meeting was written to."""
+        times = [path.lstat().st_mtime for path in files_below(self._context.meeting_folder(meeting.id))]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
 
     def _unsealed(self, meeting: Meeting, known: set[str]) -> Iterator[NewChunk]:
         """Chunk files that no row names; a torn last sample is passed over, a file without audio is removed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -34,12 +35,14 @@ class Retention:
         """Remove temp recordings older than that, never one that is still needed; gives their number.
 
         A chunk is needed while its meeting is live or still to be promoted, and for good when it FAILED. One whose
-        file cannot be deleted keeps its row, is logged and counted, and is tried again next time. Files in the temp
-        folder and among the recordings that no row names are removed whatever their age.
+        file cannot be deleted keeps its row, is logged and counted, and is tried again next time.
+
+        Files that no row names are removed as well: those of meetings that have ended or were deleted at once, those
+        of meetings that this database does not know when they are older than the TTL, and only in the temp folder.
         """
         async with self._lock:
             removed = await self._remove_outdated(ttl_hours)
-            await self._remove_orphans()
+            await self._remove_orphans(ttl_hours)
         return removed
 
     async def _remove_outdated(self, ttl_hours: float) -> int:
@@ -55,35 +58,54 @@ class Retention:
             await chunks.remove(tx, removed)
         return len(removed)
 
-    async def _remove_orphans(self) -> None:
+    async def _remove_orphans(self, ttl_hours: float) -> None:
         # Folders first, rows second: a meeting that starts meanwhile has its row before it has a folder.
         temp = await asyncio.to_thread(_files_by_meeting, self._context.settings.temp_dir)
-        stored = await asyncio.to_thread(lambda: list(self._context.store.keys()))
+        stored = await asyncio.to_thread(self._stored_keys)
         async with self._context.database.read() as tx:
             statuses = await meetings.ids(tx)
+            deleted = await meetings.deleted(tx)
             named_keys = await recordings.keys(tx)
-            ended = [meeting_id for meeting_id in temp if statuses.get(meeting_id, MeetingStatus.COMPLETED) in _ENDED]
+            ended = {meeting_id for meeting_id, status in statuses.items() if status in _ENDED} | deleted
             named_files = {
                 self._context.temp_file(key)
-                for meeting_id in ended
+                for meeting_id in temp.keys() & ended
                 for row in await chunks.of_meeting(tx, meeting_id)
                 for key in (row.source_key, row.mp3_key)
             }
-        for meeting_id in ended:
-            await asyncio.to_thread(self._delete, [path for path in temp[meeting_id] if path not in named_files])
+        oldest = self._context.clock.now().timestamp() - min(ttl_hours, _LONGEST_TTL_HOURS) * 3600
+        for meeting_id, paths in temp.items():
+            if meeting_id in ended:
+                orphans = [path for path in paths if path not in named_files]
+            elif meeting_id not in statuses:  # perhaps another database's: only what is old
+                orphans = await asyncio.to_thread(_older_than, oldest, paths)
+            else:
+                continue
+            await asyncio.to_thread(self._delete, orphans)
             await asyncio.to_thread(remove_empty_folders, self._context.settings.temp_dir / meeting_id)
         for key in stored:
-            owner = _meeting_of(key.split("/")[0])
-            if owner is None or key in named_keys:
-                continue  # not a file of ours, or one that is needed
-            if statuses.get(owner, MeetingStatus.COMPLETED) in _ENDED:
+            if _meeting_of(key.split("/")[0]) in ended and key not in named_keys:
                 await asyncio.to_thread(self._delete_stored, key)
+        await self._forget_deletions(deleted)
+
+    async def _forget_deletions(self, deleted: set[MeetingId]) -> None:
+        if not deleted:
+            return
+        temp = await asyncio.to_thread(_files_by_meeting, self._context.settings.temp_dir)
+        stored = [_meeting_of(key.split("/")[0]) for key in await asyncio.to_thread(self._stored_keys)]
+        gone = [meeting_id for meeting_id in deleted if not temp.get(meeting_id) and meeting_id not in stored]
+        async with self._context.database.write() as tx:
+            await meetings.forget_deletions(tx, gone)
+
+    def _stored_keys(self) -> list[str]:
+        return list(self._context.store.keys())
 
     def _delete(self, paths: Iterable[Path]) -> bool:
         gone = True
         for path in paths:
             try:
                 path.unlink(missing_ok=True)
+                log.info("The cleanup removed %s", path)
             except OSError as error:
                 gone = False
                 self._undeletable(str(path), error)
@@ -110,6 +132,10 @@ def _files_by_meeting(temp_dir: Path) -> dict[MeetingId, list[Path]]:
         if (meeting_id := _meeting_of(folder.name)) is not None:
             found[meeting_id] = list(files_below(folder))
     return found
+
+
+def _older_than(timestamp: float, paths: Iterable[Path]) -> list[Path]:
+    return [path for path in paths if os.path.lexists(path) and path.lstat().st_mtime < timestamp]
 
 
 def _meeting_of(name: str) -> MeetingId | None:

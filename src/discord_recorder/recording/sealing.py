@@ -110,9 +110,9 @@ class Sealer:
             self._wanted.clear()
             try:
                 await self.seal()
-            except DatabaseError:
+            except Exception:
                 log.warning(
-                    "Chunks could not be sealed, the database is not available; they wait on the disk",
+                    "Chunks could not be sealed; they wait on the disk and are tried again",
                     extra={"meeting": self._meeting_id, "chunks": len(self._settled)},
                     exc_info=True,
                 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from discord_recorder.audio.pcm import SAMPLE_BYTES, samples_to_ms, seconds_to_samples
 from discord_recorder.config import FLUSH_INTERVAL_SECONDS
-from discord_recorder.errors import SessionEndedError, SettingsError, StorageError
+from discord_recorder.errors import DatabaseError, SessionEndedError, SettingsError, StorageError
 from discord_recorder.ids import MeetingId, parse_snowflake
 from discord_recorder.recording.assembly import MeetingAssembly
 from discord_recorder.recording.chunk_file import sync_and_close
@@ -84,6 +84,7 @@ class DiscordSessionHandler:
         self._context = context
         self._on_broken = on_broken
         self._state = SessionState.RECORDING
+        self._stored_status = MeetingStatus.RECORDING
         self._tracks: dict[Track, TrackWriter] = {}
         self._track_locks: dict[Track, asyncio.Lock] = {}
         self._names: dict[Track, str] = {}
@@ -185,6 +186,11 @@ class DiscordSessionHandler:
         """Length of the longest track."""
         return samples_to_ms(max((writer.position for writer in self._tracks.values()), default=0))
 
+    @property
+    def speaker_names(self) -> dict[Track, str]:
+        """Display names by track."""
+        return dict(self._names)
+
     def start(self) -> None:
         """Start the session's own tasks."""
         self._sealer.start()
@@ -198,26 +204,22 @@ class DiscordSessionHandler:
         return self._chore(self._store_names({track: name}))
 
     async def pause(self) -> None:
-        """Drop what is pushed from now on; what is there is sealed. May be repeated when the database was busy."""
+        """Drop what is pushed from now on; what is there is sealed, later when the database is busy."""
         if not self.is_paused:
             self._move(SessionState.PAUSED)
-        await self._store_status(MeetingStatus.PAUSED)
-        await self.flush()
+        self._cut_all()
+        await self._sealer.sealed()
+        await self._store_status()
 
     async def resume(self) -> None:
-        """Record again; each track goes on where it was. May be repeated when the database was busy."""
+        """Record again; each track goes on where it was."""
         if not self.is_recording:
             self._move(SessionState.RECORDING)
-        await self._store_status(MeetingStatus.RECORDING)
+        await self._store_status()
 
     async def flush(self) -> None:
         """Seal what is there, however short; raises `DatabaseError` when that has to wait (nothing is lost)."""
-        for track, writer in self._tracks.items():
-            if self._state is SessionState.RECORDING:
-                writer.cut()
-            else:
-                writer.finish()
-            self._sealer.submit(track, writer.take_closed())
+        self._cut_all()
         await self._sealer.seal()
 
     async def end(self) -> None:
@@ -266,9 +268,10 @@ class DiscordSessionHandler:
             self._sealer.submit(track, writer.take_closed())
         unsynced = [d for writer in self._tracks.values() if (d := writer.unsynced_descriptor()) is not None]
         try:
-            await asyncio.to_thread(sync_and_close, unsynced)
+            await asyncio.shield(asyncio.to_thread(sync_and_close, unsynced))
         except OSError as error:
             self._disk_failed(error)
+        await self._store_status()
         if self._context.clock.monotonic() - self._disk_checked_at >= CHECK_SECONDS:
             self._disk_checked_at = self._context.clock.monotonic()
             if reason := self._disk.look():
@@ -352,9 +355,26 @@ class DiscordSessionHandler:
         async with self._context.database.write() as tx:
             await meetings.name_speakers(tx, self.meeting_id, names)
 
-    async def _store_status(self, status: MeetingStatus) -> None:
-        async with self._context.database.write() as tx:
-            await meetings.change(tx, self.meeting_id, status=status)
+    async def _store_status(self) -> None:
+        """Store whether the session is paused; while the database is busy the flush loop tries again."""
+        status = MeetingStatus.PAUSED if self.is_paused else MeetingStatus.RECORDING
+        if status is self._stored_status or self._state is SessionState.ENDED:
+            return
+        try:
+            async with self._context.database.write() as tx:
+                await meetings.change(tx, self.meeting_id, status=status, paused_dropped_bytes=self.dropped_bytes)
+        except DatabaseError:
+            log.warning("A pause could not be stored yet", extra={"meeting": self.meeting_id}, exc_info=True)
+        else:
+            self._stored_status = status
+
+    def _cut_all(self) -> None:
+        for track, writer in self._tracks.items():
+            if self._state is SessionState.RECORDING:
+                writer.cut()
+            else:
+                writer.finish()
+            self._sealer.submit(track, writer.take_closed())
 
     def _chore(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -1,6 +1,7 @@
 """The live sessions of a process, by channel."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from typing import Any
 
 from discord_recorder.errors import InvalidIdError
 from discord_recorder.ids import Snowflake, parse_snowflake
@@ -24,6 +25,14 @@ class Sessions(Mapping[int | str, DiscordSessionHandler]):
 
     def __len__(self) -> int:
         return len(self._by_channel)
+
+    def values(self) -> ValuesView[DiscordSessionHandler]:
+        """The sessions of this moment, so that they may end while somebody goes through them."""
+        return dict(self._by_channel).values()
+
+    def items(self) -> ItemsView[Any, DiscordSessionHandler]:
+        """Channels and sessions of this moment."""
+        return {**self._by_channel}.items()
 
     def add(self, channel_id: Snowflake, session: DiscordSessionHandler) -> None:
         """Enter a session."""

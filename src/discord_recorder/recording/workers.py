@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from discord_recorder.errors import DatabaseError, DiscordRecorderError
 from discord_recorder.recording.context import Context
-from discord_recorder.recording.queue import SqlTranscodeQueue
+from discord_recorder.recording.queue import JobSource
 from discord_recorder.recording.transcode import SourceMissingError, Transcoder
 from discord_recorder.storage import chunks
 from discord_recorder.storage.records import Chunk
@@ -27,7 +27,7 @@ class WorkerPool:
     """A fixed number of workers; `on_settled` is told of each chunk that became DONE here."""
 
     def __init__(
-        self, context: Context, queue: SqlTranscodeQueue, on_settled: Callable[[Sequence[Chunk]], Awaitable[None]]
+        self, context: Context, queue: JobSource, on_settled: Callable[[Sequence[Chunk]], Awaitable[None]]
     ) -> None:
         self._context = context
         self._queue = queue
@@ -40,6 +40,7 @@ class WorkerPool:
         """Start the workers."""
         count = self._context.settings.transcode_workers
         self._tasks = [asyncio.create_task(self._work(), name=f"transcode worker {n}") for n in range(count)]
+        self._tasks.append(asyncio.create_task(self._keep_leases(), name="transcode leases"))
 
     def is_busy_with(self, meeting_id: str) -> bool:
         """True while a worker has a chunk of that meeting in hand, until its source is deleted as well."""
@@ -64,6 +65,16 @@ class WorkerPool:
             except Exception:
                 log.exception("A transcode worker was interrupted; it goes on")
                 await self._context.clock.sleep(POLL_SECONDS)
+
+    async def _keep_leases(self) -> None:
+        """While this process lives, nobody takes over what its workers have in hand."""
+        while True:
+            await self._context.clock.sleep(self._context.settings.lease_seconds / 3)
+            try:
+                if self._busy:
+                    await self._queue.renew(list(self._busy.values()))
+            except DatabaseError:
+                log.warning("Leases could not be renewed; it is tried again", exc_info=True)
 
     async def _work_on(self, claimed: list[Chunk]) -> None:
         self._busy |= {chunk.id: chunk for chunk in claimed}

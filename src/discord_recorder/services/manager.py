@@ -74,6 +74,13 @@ class ServicesManager:
         """False once it was closed, or when the event loop that it ran in was closed under it."""
         return not self._closed and not (self._loop is not None and self._loop.is_closed())
 
+    def abandon(self) -> None:
+        """Give up what an event loop left that was closed without `aclose`: the next start finishes its meetings."""
+        if self._running is not None and not self.is_usable:
+            context, _ = self._running
+            self._running, self._closed = None, True
+            context.registry.leave()
+
     async def _start(self) -> tuple[Context, RecordingManager]:
         if self._running is not None and self._loop is asyncio.get_running_loop():
             return self._running
@@ -129,7 +136,10 @@ def get_services_manager() -> ServicesManager:
 
     Can be called before any event loop runs; the services start on first use.
     """
-    if _Process.manager is None or not _Process.manager.is_usable:
+    if _Process.manager is not None and not _Process.manager.is_usable:
+        _Process.manager.abandon()
+        _Process.manager = None
+    if _Process.manager is None:
         _Process.manager = ServicesManager()
     return _Process.manager
 

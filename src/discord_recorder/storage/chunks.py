@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -99,19 +99,14 @@ async def next_due(tx: AsyncConnection) -> float | None:
 
 async def settle(tx: AsyncConnection, chunk: Chunk, **values: Any) -> bool:
     """End an attempt with these values; False when the job is not this owner's any more (then nothing changes)."""
-    statement = (
-        update(_table)
-        .where(
-            and_(
-                _table.c.id == chunk.id,
-                _table.c.transcode_status == TranscodeStatus.IN_PROGRESS,
-                _table.c.owner == chunk.owner,
-                _table.c.attempts == chunk.attempts,
-            )
-        )
-        .values(owner=None, lease_expires_at=None, **values)
-    )
+    statement = update(_table).where(_still_claimed(chunk)).values(owner=None, lease_expires_at=None, **values)
     return (await tx.execute(statement)).rowcount == 1
+
+
+async def renew(tx: AsyncConnection, claimed: Sequence[Chunk], lease_until: float) -> None:
+    """Set new leases on the chunks whose attempt is still the one that was claimed."""
+    for chunk in claimed:
+        await tx.execute(update(_table).where(_still_claimed(chunk)).values(lease_expires_at=lease_until))
 
 
 async def mark_cleaned(tx: AsyncConnection, chunk_ids: Sequence[int]) -> None:
@@ -159,12 +154,22 @@ async def outdated(tx: AsyncConnection, created_before: datetime) -> list[Chunk]
 
     A FAILED chunk is the only copy of its audio, so only `retry` or deleting the meeting removes it.
     """
-    ended = select(meetings.c.id).where(meetings.c.status.not_in((MeetingStatus.COMPLETED, MeetingStatus.FAILED)))
+    needed = select(meetings.c.id).where(meetings.c.status.not_in((MeetingStatus.COMPLETED, MeetingStatus.FAILED)))
     query = select(_table).where(
         and_(
             _table.c.created_at < created_before,
-            _table.c.meeting_id.not_in(ended),
+            _table.c.meeting_id.not_in(needed),
             _table.c.transcode_status != TranscodeStatus.FAILED,
         )
     )
     return [Chunk.from_row(row) for row in (await tx.execute(query.order_by(_table.c.id))).mappings()]
+
+
+def _still_claimed(chunk: Chunk) -> ColumnElement[bool]:
+    """The condition that a chunk is in the attempt in which it was claimed, and nobody took it over."""
+    return and_(
+        _table.c.id == chunk.id,
+        _table.c.transcode_status == TranscodeStatus.IN_PROGRESS,
+        _table.c.owner == chunk.owner,
+        _table.c.attempts == chunk.attempts,
+    )

@@ -15,8 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, make_url
-from sqlalchemy.exc import DatabaseError as SqlDatabaseError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -33,7 +32,9 @@ class Database:
         self.file = file
         self._busy_seconds = busy_seconds
         url = make_url("sqlite+aiosqlite://").set(database=str(file))
-        engine = create_async_engine(url, poolclass=AsyncAdaptedQueuePool, pool_size=4, max_overflow=4)
+        engine = create_async_engine(
+            url, poolclass=AsyncAdaptedQueuePool, pool_size=4, max_overflow=4, hide_parameters=True
+        )
         self._engine = engine
         self._writing = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._write_lock = asyncio.Lock()
@@ -89,14 +90,14 @@ class Database:
                     "program that holds it (a database browser, a backup), or raise database_busy_seconds."
                 ) from error
             raise DatabaseError(f"{self.file}: {error.orig}") from error
-        except SqlDatabaseError as error:
+        except DBAPIError as error:
             reason = str(error.orig)
             if "not a database" in reason or "malformed" in reason:
                 raise DatabaseError(
                     f"{self.file} is not an SQLite database, or it is damaged ({reason}). "
                     "Move it away or restore it from a backup, or set another database_url."
                 ) from error
-            raise
+            raise DatabaseError(f"{self.file}: {reason}") from error
 
     def _prepare(self, dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # transactions begin where `_begin` says, nowhere else

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from discord_recorder.errors import StorageError
 
@@ -98,6 +98,10 @@ class RecordingStore(Protocol):
         """Keys of all files that are kept."""
 
 
+_OUR_SUFFIXES: Final = {".mp3", ".flac", ".part"}
+"""What `put` is called with, and what an interrupted copy leaves; notes that somebody keeps beside it are his."""
+
+
 class LocalRecordingStore:
     """Finished recordings in a folder of this machine."""
 
@@ -129,9 +133,9 @@ class LocalRecordingStore:
         remove_empty_folders(path.parent)
 
     def keys(self) -> Iterator[str]:
-        """Every file two levels down; anything else in the folder, and what is behind a link, is not ours."""
+        """Every audio file two levels down; anything else in the folder, and what is behind a link, is not ours."""
         for path in self._root.glob("*/*"):
-            if path.is_file() and not path.parent.is_symlink():
+            if path.suffix in _OUR_SUFFIXES and path.is_file() and not path.parent.is_symlink():
                 yield path.relative_to(self._root).as_posix()
 
     def _path(self, key: str) -> Path:

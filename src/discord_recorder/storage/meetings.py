@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage.records import LIVE, Meeting, MeetingStatus, Track
-from discord_recorder.storage.tables import meetings, speakers
+from discord_recorder.storage.tables import deletions, meetings, speakers
 
 
 async def add(tx: AsyncConnection, meeting: Meeting) -> bool:
@@ -59,6 +59,21 @@ async def remove(tx: AsyncConnection, meeting_id: MeetingId) -> None:
     """Forget a meeting and its speakers."""
     await tx.execute(delete(speakers).where(speakers.c.meeting_id == meeting_id))
     await tx.execute(delete(meetings).where(meetings.c.id == meeting_id))
+
+
+async def note_deletion(tx: AsyncConnection, meeting_id: MeetingId) -> None:
+    """Remember that files of a deleted meeting may still be there; only they, not the meeting, are remembered."""
+    await tx.execute(insert(deletions).values(meeting_id=meeting_id).on_conflict_do_nothing())
+
+
+async def forget_deletions(tx: AsyncConnection, meeting_ids: Iterable[MeetingId]) -> None:
+    """The files of these deleted meetings are gone as well."""
+    await tx.execute(delete(deletions).where(deletions.c.meeting_id.in_(list(meeting_ids))))
+
+
+async def deleted(tx: AsyncConnection) -> set[MeetingId]:
+    """Deleted meetings of which files may still be there."""
+    return {MeetingId(row[0]) for row in await tx.execute(select(deletions.c.meeting_id))}
 
 
 async def ids(tx: AsyncConnection) -> dict[MeetingId, MeetingStatus]:

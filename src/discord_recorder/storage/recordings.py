@@ -25,14 +25,18 @@ async def add(
 
 
 async def replace_tracks(
-    tx: AsyncConnection, recording: Recording, *, status: RecordingStatus, tracks: Sequence[RecordingTrack]
+    tx: AsyncConnection,
+    recording: Recording,
+    *,
+    status: RecordingStatus,
+    tracks: Sequence[RecordingTrack],
+    dropped: Sequence[Track] = (),
 ) -> None:
-    """Set a recording's status, and put new rows in the place of its tracks of the same keys."""
+    """Set a recording's status, and put new rows in the place of its tracks of the same keys and of dropped ones."""
     await tx.execute(update(recordings).where(recordings.c.id == recording.id).values(status=status))
-    renewed = and_(
-        recording_tracks.c.recording_id == recording.id, recording_tracks.c.track.in_([track.track for track in tracks])
-    )
-    await tx.execute(delete(recording_tracks).where(renewed))
+    replaced = [*dropped, *(track.track for track in tracks)]
+    gone = and_(recording_tracks.c.recording_id == recording.id, recording_tracks.c.track.in_(replaced))
+    await tx.execute(delete(recording_tracks).where(gone))
     await _add_tracks(tx, recording.id, tracks)
 
 
@@ -58,13 +62,6 @@ async def find(
     for row in (await tx.execute(owned.order_by(recording_tracks.c.id))).mappings():
         tracks[row["recording_id"]].append(RecordingTrack.from_row(row))
     return [Recording.from_row(row, tuple(tracks[row["id"]])) for row in rows]
-
-
-async def rename_track(tx: AsyncConnection, meeting_id: MeetingId, track: Track, name: str) -> None:
-    """Change the display name of a speaker in a finished recording."""
-    mine = select(recordings.c.id).where(recordings.c.meeting_id == meeting_id).scalar_subquery()
-    at = and_(recording_tracks.c.recording_id == mine, recording_tracks.c.track == track)
-    await tx.execute(update(recording_tracks).where(at).values(name=name))
 
 
 async def keys(tx: AsyncConnection) -> set[str]:

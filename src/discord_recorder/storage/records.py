@@ -164,10 +164,8 @@ class Recording:
     @property
     def main(self) -> RecordingTrack:
         """The mix where there is one, else the longest track."""
-        return next(
-            (track for track in self.tracks if track.kind is TrackKind.MIX),
-            max(self.tracks, key=lambda track: track.samples),
-        )
+        mixes = [track for track in self.tracks if track.kind is TrackKind.MIX]
+        return mixes[0] if mixes else max(self.tracks, key=lambda track: track.samples)
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any], tracks: tuple[RecordingTrack, ...]) -> "Recording":

@@ -66,6 +66,12 @@ speakers: Final = Table(
     Column("name", Text),
 )
 
+deletions: Final = Table(
+    "deletions",
+    metadata,
+    Column("meeting_id", String(16), primary_key=True),
+)
+
 temp_recordings: Final = Table(
     "temp_recordings",
     metadata,

@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("track", sa.String(20), primary_key=True),
         sa.Column("name", sa.Text),
     )
+    op.create_table("deletions", sa.Column("meeting_id", sa.String(16), primary_key=True))
     op.create_table(
         "temp_recordings",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -87,5 +88,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop everything."""
-    for table in ("recording_tracks", "recordings", "temp_recordings", "speakers", "meetings"):
+    for table in ("recording_tracks", "recordings", "temp_recordings", "deletions", "speakers", "meetings"):
         op.drop_table(table)
