@@ -173,7 +173,9 @@ def _parts(trace: Trace, begin: float, end: float) -> list[float]:
     done = trace.of(_DONE)[-1].end
     (promotion,) = trace.of(_FINALIZE)
     (finish,) = trace.of(_FINISH)
-    mixing = sum(call.seconds for call in trace.of(_MIX, since=finish.begin, until=finish.end))
+    mixing = sum(
+        max(0.0, min(call.end, finish.end) - max(call.begin, finish.begin)) for call in trace.of(_MIX)
+    )  # one may have begun before
     tracks = trace.of(_TRACK, since=finish.begin)
     hashing = max(call.end for call in tracks) - min(call.begin for call in tracks)
     renamed = max(call.end for call in trace.of(_PUT))

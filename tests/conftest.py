@@ -13,6 +13,7 @@ import pytest
 
 from discord_recorder import ServicesManager, Settings
 from discord_recorder.config import ENV_PREFIX
+from discord_recorder.recording import sealing
 from discord_recorder.recording.clock import Clock
 from tests.support.clock import FakeClock
 from tests.support.ffmpeg import UnreliableFfmpeg
@@ -88,3 +89,9 @@ def clock() -> FakeClock:
 def unreliable(tmp_path: Path) -> UnreliableFfmpeg:
     """An FFmpeg that fails or waits on demand; pass `ffmpeg_path=str(unreliable.path)`."""
     return UnreliableFfmpeg(tmp_path / "unreliable")
+
+
+@pytest.fixture
+def pushes_wait_for_sealing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine too, a push that filled a chunk returns when the chunk has its row."""
+    monkeypatch.setattr(sealing, "PATIENCE_SECONDS", 100.0)

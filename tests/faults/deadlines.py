@@ -27,3 +27,12 @@ async def soon(condition: Callable[[], object]) -> None:
             if condition():
                 return
             await asyncio.sleep(_POLL_SECONDS)
+
+
+async def true(ask: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again and again until the answer is yes."""
+
+    async def yes() -> bool | None:
+        return await ask() or None
+
+    await known(yes)

@@ -15,6 +15,11 @@ from tests.support.ffmpeg import FFMPEG
 NewContext = Callable[[], Context]
 
 
+@pytest.fixture(autouse=True)
+def _whatever_the_speed(pushes_wait_for_sealing: None) -> None:
+    """See there."""
+
+
 @pytest.fixture
 async def new_context(settings: Settings, clock: FakeClock) -> AsyncIterator[NewContext]:
     """Makes what the parts of one more recorder on the test's data directory share; no part of it runs."""

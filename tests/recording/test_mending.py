@@ -118,7 +118,7 @@ class TestOneRecording:
             assert recording["status"] == "complete"
             assert await meeting_status(services) == "completed"
             assert await chunks_of(services) == []
-            assert not any(services.settings.temp_dir.iterdir())
+            await until(lambda: not any(services.settings.temp_dir.iterdir()))
         assert deviation(sound_of(recording), whole) < -60
         assert deviation(sound_of(recording, None), whole_mix) < -60
         assert [track["name"] for track in recording["tracks"]] == [None] * 3

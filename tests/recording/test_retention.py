@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from discord_recorder import ServicesManager, Settings
+from discord_recorder import ServicesManager, Settings, StorageError
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage import chunks, meetings
 from discord_recorder.storage.database import Database
+from discord_recorder.storage.files import LocalRecordingStore
 from discord_recorder.storage.records import MeetingStatus, NewChunk
 from tests.audio.signals import to_pcm, tone
 from tests.support.clock import START, FakeClock
@@ -192,24 +193,54 @@ class TestOrphans:
             settings.temp_dir / GONE / "1001/000000000000-0.pcm",
             settings.temp_dir / GONE / "mix/track.mp3",
             settings.temp_dir / MEETING / "mending/1001.mp3",
-            settings.recordings_dir / GONE / "1001.mp3",
             settings.recordings_dir / MEETING / "1.mp3",
         ]
         strangers = [
             settings.temp_dir / "notes.txt",
             settings.temp_dir / "my folder/file",
+            settings.temp_dir / GONE / "new.pcm",  # perhaps another database's
             settings.recordings_dir / "notes.txt",
             settings.recordings_dir / "my-folder/file.mp3",
+            settings.recordings_dir / GONE / "1001.mp3",
             settings.data_dir / "backup.sqlite3",
         ]
         for path in [*orphans, *strangers]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+            if GONE in path.parts and path in orphans:
+                os.utime(path, (0, 0))
         recording = await recording_of(services)
         assert await services.discord_recorder_service.cleanup_old_temp_recordings_once() == 0
         assert [path for path in orphans if path.exists()] == []
         assert [path for path in strangers if not path.exists()] == []
         assert exists(recording["path"])
+
+    async def test_what_a_deleted_meeting_left_goes_but_not_what_has_its_id_now(
+        self, services: ServicesManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recorder = services.discord_recorder_service
+        session = await started(services)
+        await session.push_audio_data(to_pcm(tone(RATE)))
+        recording = await stopped(services)
+
+        def refuse(_: LocalRecordingStore, key: str) -> None:
+            raise StorageError(f"{key} could not be deleted")
+
+        monkeypatch.setattr(LocalRecordingStore, "delete", refuse)
+        with pytest.raises(StorageError):
+            await recorder.delete_meeting(MEETING)
+        monkeypatch.undo()
+        assert exists(recording["path"])
+        session = await started(services)
+        await session.push_audio_data(to_pcm(tone(1000)))
+        await recorder.cleanup_old_temp_recordings_once()
+        await session.push_audio_data(to_pcm(tone(1000)))
+        await recorder.cleanup_old_temp_recordings_once(0)
+        recording = await stopped(services)
+        assert recording["status"] == "complete"
+        assert len(sound_of(recording)) == 2000
+        await recorder.delete_meeting(MEETING)
+        assert list(services.settings.recordings_dir.iterdir()) == []
 
 
 class TestUndeletable:

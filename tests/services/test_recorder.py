@@ -433,7 +433,7 @@ class TestWaiting:
         async with open_services(ffmpeg_path=str(unreliable.path)) as services:
             recorder = services.discord_recorder_service
             session = await started(services)
-            await session.push_audio_data(to_pcm(tone(100_000)))
+            await session.push_audio_data(to_pcm(tone(96_000)))
             assert await recorder._wait_for_pending_transcodes(MEETING, max_wait_seconds=0) is False
             assert await recorder._wait_for_pending_transcodes(MEETING, 0.05) is False
             waiting = asyncio.create_task(recorder._wait_for_pending_transcodes(MEETING))

@@ -188,11 +188,14 @@ class Ffmpeg:
 
     async def _is_mono(self, path: Path) -> bool:
         """Whether FFmpeg finds one channel; False as well for what it cannot read, or could not read twice."""
-        if not path.is_file():
+        if not await asyncio.to_thread(path.is_file):
             return False
-        async with self._started((*_source(path), "-loglevel", "info", "-map", "0:a:0", "-t", "0", *NO_OUTPUT)) as run:
-            async with asyncio.timeout(self._time_limit_seconds):
+        arguments = (*_source(path), "-loglevel", "info", "-map", "0:a:0", "-t", "0", *NO_OUTPUT)
+        try:
+            async with self._started(arguments) as run, asyncio.timeout(self._time_limit_seconds):
                 await run.result()
+        except TimeoutError:
+            return False
         return _MONO.search(run.stderr.result()) is not None
 
     @asynccontextmanager

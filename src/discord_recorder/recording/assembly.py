@@ -134,7 +134,7 @@ class MeetingAssembly:
             if row.id in self._failed and row.transcode_status is TranscodeStatus.DONE:  # a late retry
                 await self._add(self._lanes[row.track], row)
                 self._failed.remove(row.id)
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):  # a new speaker's first chunk may be sealed meanwhile
             while lane.waiting and (head := settled.get(lane.waiting[0].id)):
                 if head.transcode_status is TranscodeStatus.DONE:
                     await self._add(lane, head)

@@ -328,7 +328,6 @@ class RecordingManager:
         while True:
             await self._context.clock.sleep(self._context.settings.cleanup_interval_seconds)
             try:
-                removed = await self.cleanup_old_temp_recordings_once()
-                log.info("The cleanup ran", extra={"removed": removed})
+                await self.cleanup_old_temp_recordings_once()
             except Exception:
                 log.exception("The cleanup was interrupted; it runs again next time")

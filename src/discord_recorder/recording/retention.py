@@ -43,6 +43,7 @@ class Retention:
         async with self._lock:
             removed = await self._remove_outdated(ttl_hours)
             await self._remove_orphans(ttl_hours)
+        log.info("The cleanup ran", extra={"removed": removed})
         return removed
 
     async def _remove_outdated(self, ttl_hours: float) -> int:
@@ -66,7 +67,8 @@ class Retention:
             statuses = await meetings.ids(tx)
             deleted = await meetings.deleted(tx)
             named_keys = await recordings.keys(tx)
-            ended = {meeting_id for meeting_id, status in statuses.items() if status in _ENDED} | deleted
+            ended = {meeting_id for meeting_id, status in statuses.items() if status in _ENDED}
+            ended |= deleted - statuses.keys()  # the id of a deleted meeting may be in use again
             named_files = {
                 self._context.temp_file(key)
                 for meeting_id in temp.keys() & ended
