@@ -45,9 +45,9 @@ class Trace:
                 stack.enter_context(mock.patch.object(owner, attribute, wrapped))
             yield
 
-    def of(self, name: str, *, since: float = 0.0, until: float = float("inf")) -> list[Call]:
-        """The calls under that name that lie in that time."""
-        return [call for call in self.calls if call.name == name and since <= call.begin and call.end <= until]
+    def of(self, name: str, *, since: float = 0.0) -> list[Call]:
+        """The calls under that name that began at that time or later."""
+        return [call for call in self.calls if call.name == name and since <= call.begin]
 
     def _wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.iscoroutinefunction(function):

@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from discord_recorder import DiscordSessionHandler, ServicesManager
+from discord_recorder.storage import chunks
+from discord_recorder.storage.database import Database
 from tests.faults.deadlines import soon
 from tests.faults.endings import assert_holds_voices, assert_tidy, ended, the_recording
 from tests.faults.voices import ADA, BEN, said, samples
 from tests.support.recorder import CHANNEL, OpenServices, quick_settings, started
+from tests.support.rows import MEETING_ID, STARTED_AT, a_chunk
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,6 +129,30 @@ async def test_start(open_services: OpenServices) -> None:
             assert await service.stop_session(CHANNEL)
             assert_holds_voices(await the_recording(services, meeting), {ADA: 4800})
         assert hits >= 5
+
+
+async def test_a_transaction(data_dir: Path) -> None:
+    """However it was cancelled, and whoever keeps the cancellation's traceback, the database is not locked by it."""
+    database = Database(data_dir / "recorder.sqlite3", busy_seconds=0.2)
+    await database.open()
+    async with database.write() as tx:
+        await chunks.add(tx, [a_chunk(number) for number in range(100)], STARTED_AT)
+
+    async def work() -> None:
+        async with database.write() as tx:
+            await chunks.claim(tx, owner="cancelled", now=1e9, lease_until=2e9, limit=50)
+            await chunks.of_meeting(tx, MEETING_ID)
+
+    for turns in range(1, 60):
+        task = asyncio.create_task(work())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        kept = await asyncio.gather(task, return_exceptions=True)
+        async with database.write() as tx:
+            await tx.rollback()
+        assert len(kept) == 1
+    await database.close()
 
 
 @pytest.mark.parametrize("turns", [1, 3, 5, 8, 12, 20, 50, 100])

@@ -8,7 +8,7 @@ import pytest
 
 from discord_recorder import ServicesManager
 from tests.faults.children import die_at, recorder, speak
-from tests.faults.deadlines import soon, true
+from tests.faults.deadlines import true
 from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
 from tests.faults.voices import ADA, BEN, said, samples
 from tests.support.ffmpeg import UnreliableFfmpeg
@@ -70,7 +70,7 @@ async def test_deletion(data_dir: Path, death: dict[str, Any]) -> None:
         assert await services.sql_recording_service.list_recordings() == []
         await services.discord_recorder_service.cleanup_old_temp_recordings_once()
         await assert_tidy(data_dir)
-        await soon(lambda: not list((data_dir / "recordings").iterdir()))
+        assert not [path for path in (data_dir / "recordings").rglob("*") if path.is_file()]
 
 
 async def record_with_a_hole(data_dir: Path, unreliable: UnreliableFfmpeg) -> None:

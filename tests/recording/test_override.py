@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from discord_recorder import DiscordSessionHandler, ServicesManager
+from discord_recorder import DiscordSessionHandler, InvalidAudioError, ServicesManager
 from tests.audio.signals import dbfs, snr_db, to_pcm, tone
 from tests.support.recorder import ALICE, BOB, CHANNEL, MEETING, recording_of, sound_of, started, stopped
 
@@ -210,6 +210,29 @@ async def test_what_goes_to_another_session_is_its_own(services: ServicesManager
     for meeting_id, user in ((MEETING, BOB), ("0" * 16, CAROL)):
         (track,) = (await recording_of(services, meeting_id))["tracks"]
         assert (track["user_id"], track["duration_ms"]) == (str(user), 200)
+
+
+async def test_a_task_that_outlives_its_push_has_to_name_the_speaker(services: ServicesManager) -> None:
+    late: list[asyncio.Task[None]] = []
+    go_on = asyncio.Event()
+
+    class Later(DiscordSessionHandler):
+        async def push_audio_data(self, pcm_data: bytes) -> None:  # type: ignore[override]
+            late.append(asyncio.create_task(self.record(pcm_data)))
+            late.append(asyncio.create_task(self.record(pcm_data, user_id=CAROL)))
+
+        async def record(self, pcm_data: bytes, **whose: int) -> None:
+            await go_on.wait()
+            await super().push_audio_data(pcm_data, **whose)
+
+    session = await started(services, session_handler_class=Later)
+    await session.push_audio_data(to_pcm(SIGNALS[BOB]), user_id=BOB)
+    go_on.set()
+    with pytest.raises(InvalidAudioError, match=r"Push it with user_id=, or await the task"):
+        await late[0]
+    await late[1]
+    (track,) = (await stopped(services))["tracks"]
+    assert (track["user_id"], track["duration_ms"]) == (str(CAROL), 200)
 
 
 async def test_two_sessions_may_have_two_classes(services: ServicesManager) -> None:

@@ -141,6 +141,23 @@ class TestMaster:
         assert track_of(recording, None)["master_path"] is None
         assert not exists(str(Path(alice["path"]).with_suffix(".pcm")))
 
+    async def test_is_a_wav_file_where_ffmpeg_makes_no_flac(
+        self, open_services: OpenServices, unreliable: UnreliableFfmpeg
+    ) -> None:
+        unreliable.fail_on_flac()
+        pcm = to_pcm(speech_like(2 * RATE + 7))
+        async with open_services(keep_master=True, ffmpeg_path=str(unreliable.path)) as services:
+            session = await started(services)
+            await session.push_audio_data(pcm)
+            recording = await stopped(services)
+            assert recording["status"] == "complete"
+            master = track_of(recording, ALICE)["master_path"]
+            assert master is not None
+            assert master.endswith(".wav")
+            assert run_ffmpeg("-i", master, *PCM_FORMAT, "pipe:1") == pcm
+            await services.discord_recorder_service.delete_meeting(MEETING)
+            assert not exists(master)
+
     async def test_holds_what_could_not_be_transcoded_as_well(
         self, open_services: OpenServices, unreliable: UnreliableFfmpeg
     ) -> None:

@@ -84,6 +84,22 @@ async def test_a_dead_workers_job_is_taken_over_when_its_lease_ends(
     assert (await rows(context))[0].sha256 == "11" * 32
 
 
+async def test_a_lease_that_is_renewed_does_not_end(
+    context: Context, new_context: NewContext, clock: FakeClock
+) -> None:
+    slow, other = SqlTranscodeQueue(context), SqlTranscodeQueue(new_context())
+    await enqueued(slow, context, [a_chunk()])
+    claimed = await slow.claim(4)
+    for _ in range(5):
+        clock.advance(context.settings.lease_seconds * 0.9)
+        await slow.renew(claimed)
+        assert await other.claim(4) == []
+    clock.advance(context.settings.lease_seconds)
+    (taken,) = await other.claim(4)
+    await slow.renew(claimed)
+    assert (await rows(context))[0].lease_expires_at == taken.lease_expires_at, "it is not slow's any more"
+
+
 async def test_a_job_that_kills_its_workers_fails(context: Context, clock: FakeClock) -> None:
     queue = SqlTranscodeQueue(context)
     await enqueued(queue, context, [a_chunk(0), a_chunk(1)])

@@ -27,6 +27,7 @@ while (folder / "held").exists():
 broken = [
     (folder / "down").exists(),
     (folder / "unmixable").exists() and "-filter_complex" in sys.argv,
+    (folder / "lossy").exists() and "flac" in sys.argv,
     (folder / "broken").exists() and {bad!r} in data,
 ]
 if any(broken):
@@ -58,6 +59,10 @@ class UnreliableFfmpeg:
     def fail_on_mixing(self, yes: bool = True) -> None:
         """Fail when several tracks are to be added."""
         self._set("unmixable", yes)
+
+    def fail_on_flac(self, yes: bool = True) -> None:
+        """Fail when a lossless file is to be made."""
+        self._set("lossy", yes)
 
     def hold(self, yes: bool = True) -> None:
         """Make runs wait, those that wait already included, until it is called with False."""

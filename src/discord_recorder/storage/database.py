@@ -5,8 +5,9 @@ IMMEDIATE` and queue on a lock of this process first, so that only other process
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ class Database:
         self._write_lock = asyncio.Lock()
         event.listen(engine.sync_engine, "connect", self._prepare)
         event.listen(engine.sync_engine, "begin", _begin)
+        event.listen(engine.sync_engine, "invalidate", _roll_back)
 
     async def open(self) -> None:
         """Make the file and bring its tables to this version; raises `DatabaseTooNewError`, `DatabaseError`."""
@@ -50,6 +52,7 @@ class Database:
                 f"The database folder {self.file.parent} cannot be made ({error.strerror}). "
                 "Choose another data directory, or give this user the right to write there."
             ) from error
+        await asyncio.to_thread(self._try_to_open)
         current, head = await self.revision()
         if current != head:
             async with self.write() as tx:
@@ -78,6 +81,13 @@ class Database:
         """The migration the file is at, and the one this version makes."""
         async with self.read() as connection:
             return await connection.run_sync(_current), _scripts().get_current_head()
+
+    def _try_to_open(self) -> None:
+        """Raise `DatabaseError` for a file that cannot be opened; aiosqlite's thread would complain after its loop."""
+        try:
+            sqlite3.connect(self.file).close()
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.file}: {error}") from error
 
     @asynccontextmanager
     async def _explained(self) -> AsyncIterator[None]:
@@ -114,6 +124,16 @@ class Database:
 
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+def _roll_back(dbapi_connection: Any, _record: Any, _error: BaseException | None) -> None:
+    """Free the locks of a transaction that was cancelled.
+
+    SQLAlchemy only closes the connection then, and SQLite puts that off as long as a statement that has not ended is
+    referred to, say by the traceback of the cancellation: the database would stay locked, for other processes as well.
+    """
+    with suppress(Exception):
+        dbapi_connection.rollback()
 
 
 def _scripts() -> ScriptDirectory:
