@@ -132,9 +132,7 @@ def test_a_file_that_ends_in_the_middle_costs_the_others_nothing(cli: Cli, tones
 def test_a_disk_that_fills_up_ends_the_meeting_and_keeps_what_was_stored(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endless = (
-        'case "$*" in *Endless*s16le*) while head -c 192000 /dev/zero | tr "\\0" "\\7"; do sleep .05; done;; esac'
-    )
+    endless = 'case "$*" in *Endless*s16le*) while head -c 192000 /dev/zero | tr "\\0" "\\7"; do sleep .05; done;; esac'
     cli.env["DISCORD_RECORDER_FFMPEG_PATH"] = script(tmp_path, f'{endless}\nexec "{FFMPEG}" "$@"')
     cli.env |= {"DISCORD_RECORDER_DISK_STOP_MIB": "100", "DISCORD_RECORDER_DISK_WARN_MIB": "100"}
     (tmp_path / "Endless.wav").touch()

@@ -283,6 +283,52 @@ class TestTwoOnOneDataDirectory:
                 ) == [[], []]
 
 
+def run_program(program: str, *arguments: str, cwd: Path, **environment: Path) -> list[str]:
+    """Run Python source in a process of its own; the lines that it prints."""
+    variables = {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(SOURCE),
+        **{k: str(v) for k, v in environment.items()},
+    }
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program), *arguments],
+        cwd=cwd,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return run.stdout.splitlines()
+
+
+class TestLeftWithoutClosing:
+    PROGRAM = """\
+        import asyncio
+        from discord_recorder import get_services_manager
+
+        async def forget_to_close() -> None:
+            recorder = get_services_manager().discord_recorder_service
+            await recorder.start_session(1, "0123456789abcdef", user_id=2)
+            await recorder.sessions[1].push_audio_data(bytes(range(240)) * 2000)
+
+        async def go_on() -> None:
+            services = get_services_manager()
+            recorder = services.discord_recorder_service
+            print(await recorder.start_session(1, user_id=2))
+            await recorder.wait_until_ended("0123456789abcdef", 60)
+            (recording,) = await services.sql_recording_service.get_recordings_for_meeting("0123456789abcdef")
+            print(recording["status"], recording["recovered"], recording["duration_ms"])
+            await services.aclose()
+
+        asyncio.run(forget_to_close())
+        asyncio.run(go_on())
+    """
+
+    def test_the_next_event_loop_finishes_it(self, tmp_path: Path, data_dir: Path) -> None:
+        printed = run_program(self.PROGRAM, cwd=tmp_path, DISCORD_RECORDER_DATA_DIR=data_dir)
+        assert printed == ["True", "complete True 2500"]
+
+
 class TestWhereItWrites:
     PROGRAM = """\
         import asyncio, sys
@@ -308,21 +354,16 @@ class TestWhereItWrites:
         folders = {name: tmp_path / name for name in ("cwd", "home", "tmp", "config")}
         for folder in folders.values():
             folder.mkdir()
-        places = {
-            "HOME": folders["home"],
-            "TMPDIR": folders["tmp"],
-            "TEMP": folders["tmp"],
-            "XDG_CONFIG_HOME": folders["config"],
-            "XDG_CACHE_HOME": folders["config"],
-            "PYTHONPATH": SOURCE,
-        }
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **{k: str(v) for k, v in places.items()}}
         data_dir = tmp_path / "data"
-        subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(self.PROGRAM), str(data_dir)],
+        run_program(
+            self.PROGRAM,
+            str(data_dir),
             cwd=folders["cwd"],
-            env=environment,
-            check=True,
+            HOME=folders["home"],
+            TMPDIR=folders["tmp"],
+            TEMP=folders["tmp"],
+            XDG_CONFIG_HOME=folders["config"],
+            XDG_CACHE_HOME=folders["config"],
         )
         assert {name: folder_names(folder) for name, folder in folders.items()} == {name: [] for name in folders}
         assert folder_names(tmp_path) == sorted([*folders, "data"])

@@ -34,13 +34,14 @@ class Placement:
 _current: Final = contextvars.ContextVar[Placement | None]("discord_recorder_placement", default=None)
 
 
-def current_placement(session: object) -> Placement | None:
-    """What an override of this session was called with; None outside of one.
+def current_placement(session: object, user_id: int | str | None) -> Placement | None:
+    """What an override of this session was called with, for a push with that `user_id`; None outside of an override.
 
-    Raises `InvalidAudioError` in a task that outlived the override which started it: whose audio it has is not known.
+    Raises `InvalidAudioError` in a task that outlived the override which started it and names no user: whose audio it
+    has is not known.
     """
     placement = _current.get()
-    if placement is None or placement.session is not session:
+    if placement is None or placement.session is not session or (placement.ended and user_id is not None):
         return None
     if placement.ended:
         raise InvalidAudioError(
@@ -60,7 +61,7 @@ def remembering_placement(override: Push) -> Push:
     async def push_audio_data(
         self: object, pcm_data: bytes, *, user_id: int | str | None = None, at_ms: float | None = None
     ) -> None:
-        outer = current_placement(self)
+        outer = current_placement(self, user_id)
         nested = outer is not None and user_id is None and at_ms is None  # an override of an override
         if outer is not None and not nested:
             user_id = outer.user_id if user_id is None else user_id

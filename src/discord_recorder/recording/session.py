@@ -122,7 +122,7 @@ class DiscordSessionHandler:
         Raises `InvalidAudioError`, `InvalidIdError`, `SessionEndedError` after a stop, and `StorageError` when the
         disk does not take it; the session then ends, and what was stored is kept.
         """
-        if (placement := current_placement(self)) is not None:
+        if (placement := current_placement(self, user_id)) is not None:
             user_id = placement.user_id if user_id is None else user_id
             at_ms = placement.take_at_ms() if at_ms is None else at_ms
         pcm = checked_pcm(pcm_data)
