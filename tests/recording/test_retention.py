@@ -193,7 +193,7 @@ class TestOrphans:
             settings.temp_dir / GONE / "1001/000000000000-0.pcm",
             settings.temp_dir / GONE / "mix/track.mp3",
             settings.temp_dir / MEETING / "mending/1001.mp3",
-            settings.recordings_dir / MEETING / "1.mp3",
+            *(settings.recordings_dir / MEETING / f"1.{suffix}" for suffix in ("mp3", "flac", "wav")),
         ]
         strangers = [
             settings.temp_dir / "notes.txt",
