@@ -48,7 +48,7 @@ imports: $(VENV)/.dev ## Check that imports keep to the layers
 	$(VENV)/bin/lint-imports --no-logo
 
 pytest: $(VENV)/.dev ## Run the tests (ARGS="-k name" to choose)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
 
 format: $(VENV)/.dev ## Format the code and mend what ruff can mend
 	$(PY) -m ruff check --fix
