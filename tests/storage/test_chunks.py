@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage import chunks, meetings
@@ -16,23 +17,23 @@ OTHER_MEETING = MeetingId("fedcba9876543210")
 
 
 async def added(database: Database, new: Sequence[NewChunk]) -> list[Chunk]:
-    async with database.write() as tx:
-        return await chunks.add(tx, new, STARTED_AT)
+    return await database.write(chunks.add, new, STARTED_AT)
 
 
 async def claimed(database: Database, now: float = 1000.0, limit: int = 100, owner: str = "me") -> list[Chunk]:
-    async with database.write() as tx:
-        return await chunks.claim(tx, owner=owner, now=now, lease_until=now + 60, limit=limit)
+    return await database.write(chunks.claim, owner=owner, now=now, lease_until=now + 60, limit=limit)
 
 
 async def settled(database: Database, chunk: Chunk, status: TranscodeStatus, **values: Any) -> bool:
-    async with database.write() as tx:
-        return await chunks.settle(tx, chunk, transcode_status=status, **values)
+    return await database.write(lambda tx: chunks.settle(tx, chunk, transcode_status=status, **values))
 
 
 async def everything(database: Database, meeting_id: MeetingId = MEETING_ID) -> list[Chunk]:
-    async with database.read() as tx:
-        return await chunks.of_meeting(tx, meeting_id)
+    return await database.read(chunks.of_meeting, meeting_id)
+
+
+async def pending(database: Database, *meeting_ids: MeetingId) -> list[bool]:
+    return [await database.read(chunks.is_pending, meeting_id) for meeting_id in meeting_ids]
 
 
 class TestAdding:
@@ -71,18 +72,15 @@ class TestAdding:
     async def test_counts(self, database: Database) -> None:
         await added(database, [a_chunk(0), a_chunk(1), a_chunk(0, meeting_id=OTHER_MEETING)])
         await claimed(database, limit=1)
-        async with database.read() as tx:
-            counts = await chunks.count_by_status(tx, MEETING_ID)
-            nothing = await chunks.count_by_status(tx, MeetingId("0" * 16))
-            pending = await chunks.pending_meetings(tx)
-        assert counts == {
+        unknown = MeetingId("0" * 16)
+        assert await database.read(chunks.count_by_status, MEETING_ID) == {
             TranscodeStatus.QUEUED: 1,
             TranscodeStatus.IN_PROGRESS: 1,
             TranscodeStatus.DONE: 0,
             TranscodeStatus.FAILED: 0,
         }
-        assert set(nothing.values()) == {0}
-        assert pending == {MEETING_ID, OTHER_MEETING}
+        assert set((await database.read(chunks.count_by_status, unknown)).values()) == {0}
+        assert await pending(database, MEETING_ID, OTHER_MEETING, unknown) == [True, True, False]
 
 
 class TestClaiming:
@@ -124,12 +122,15 @@ class TestClaiming:
 
     @pytest.mark.parametrize("status", [TranscodeStatus.DONE, TranscodeStatus.FAILED])
     async def test_what_is_settled_is_not_claimed(self, database: Database, status: TranscodeStatus) -> None:
-        await added(database, [a_chunk()])
-        (chunk,) = await claimed(database)
-        await settled(database, chunk, status)
+        await added(database, [a_chunk(), a_chunk(meeting_id=OTHER_MEETING)])
+        assert await pending(database, MEETING_ID, OTHER_MEETING) == [True, True], "QUEUED"
+        one, other = await claimed(database)
+        assert await pending(database, MEETING_ID, OTHER_MEETING) == [True, True], "IN_PROGRESS"
+        await settled(database, one, status)
+        assert await pending(database, MEETING_ID, OTHER_MEETING) == [False, True]
+        await settled(database, other, status)
         assert await claimed(database, now=1e12) == []
-        async with database.read() as tx:
-            assert await chunks.pending_meetings(tx) == set()
+        assert await pending(database, MEETING_ID, OTHER_MEETING) == [False, False]
 
     async def test_concurrent_claimers_never_get_one_chunk_twice(
         self, database: Database, same_database: Database
@@ -147,15 +148,47 @@ class TestClaiming:
     async def test_a_claim_that_is_rolled_back_never_was(self, database: Database) -> None:
         await added(database, [a_chunk()])
 
-        async def crash() -> None:
-            async with database.write() as tx:
-                await chunks.claim(tx, owner="me", now=1000, lease_until=1060, limit=1)
-                raise RuntimeError("crash")
+        def crash(tx: Connection) -> None:
+            assert chunks.claim(tx, owner="me", now=1000, lease_until=1060, limit=1)
+            raise RuntimeError("crash")
 
         with pytest.raises(RuntimeError, match="crash"):
-            await crash()
+            await database.write(crash)
         (chunk,) = await claimed(database)
         assert chunk.attempts == 1
+
+
+class TestDone:
+    async def test_once_and_with_what_came_of_it(self, database: Database) -> None:
+        await added(database, [a_chunk(0), a_chunk(1)])
+        first, _ = await claimed(database)
+        await settled(database, first, TranscodeStatus.QUEUED, error="it failed once")
+        (again,) = await claimed(database)
+        ended_at = STARTED_AT + timedelta(minutes=1)
+        assert await database.write(chunks.done, again, "ab" * 32, ended_at)
+        row, neighbour = await everything(database)
+        assert row == dataclasses.replace(
+            again,
+            transcode_status=TranscodeStatus.DONE,
+            owner=None,
+            lease_expires_at=None,
+            sha256="ab" * 32,
+            completed_at=ended_at,
+            error=None,
+        )
+        assert neighbour.transcode_status is TranscodeStatus.IN_PROGRESS
+        assert not await database.write(chunks.done, again, "cd" * 32, STARTED_AT), "it is settled already"
+        assert (await everything(database))[0] == row
+
+    async def test_only_by_who_has_it_in_hand(self, database: Database) -> None:
+        (queued,) = await added(database, [a_chunk()])
+        (first,) = await claimed(database, now=1000.0, owner="me")
+        (second,) = await claimed(database, now=2000.0, owner="me")
+        (third,) = await claimed(database, now=3000.0, owner="heir")
+        for chunk in (queued, first, second, dataclasses.replace(third, owner="me")):
+            assert not await database.write(chunks.done, chunk, "00" * 32, STARTED_AT)
+        assert await everything(database) == [third]
+        assert await database.write(chunks.done, third, "11" * 32, STARTED_AT)
 
 
 class TestAfterACrash:
@@ -163,8 +196,7 @@ class TestAfterACrash:
         await added(database, [a_chunk(n) for n in range(3)])
         await claimed(database, limit=1, owner="dead")
         (living,) = await claimed(database, limit=1, owner="alive")
-        async with database.write() as tx:
-            assert await chunks.requeue_dead(tx, ["alive"]) == 1
+        assert await database.write(chunks.requeue_dead, ["alive"]) == 1
         assert [chunk.id != living.id for chunk in await claimed(database)] == [True, True]
 
 
@@ -177,9 +209,8 @@ class TestRetrying:
             await settled(
                 database, chunk, TranscodeStatus.FAILED, error="no", not_before=5000.0, completed_at=STARTED_AT
             )
-        async with database.write() as tx:
-            assert await chunks.retry_failed(tx, MEETING_ID) == 1
-            assert await chunks.retry_failed(tx, MEETING_ID) == 0
+        assert await database.write(chunks.retry_failed, MEETING_ID) == 1
+        assert await database.write(chunks.retry_failed, MEETING_ID) == 0
         (again,) = await claimed(database)
         assert (again.id, again.attempts, again.error, again.completed_at) == (failed.id, 1, None, None)
 
@@ -187,9 +218,8 @@ class TestRetrying:
 class TestRemoving:
     async def test_any_number(self, database: Database) -> None:
         rows = await added(database, [a_chunk(n) for n in range(1001)])
-        async with database.write() as tx:
-            await chunks.remove(tx, [row.id for row in rows[1:]])
-            await chunks.remove(tx, [])
+        await database.write(chunks.remove, [row.id for row in rows[1:]])
+        await database.write(chunks.remove, [])
         assert await everything(database) == rows[:1]
 
     @pytest.mark.parametrize(
@@ -216,16 +246,14 @@ class TestRemoving:
         await added(database, [a_chunk()])
         (chunk,) = await claimed(database)
         await settled(database, chunk, chunk_status)
-        async with database.write() as tx:
-            if meeting_status is not None:
-                await meetings.add(tx, a_meeting(status=meeting_status))
-            assert await chunks.outdated(tx, STARTED_AT) == [], "it is not older than that"
-            found = await chunks.outdated(tx, STARTED_AT + timedelta(seconds=1))
+        if meeting_status is not None:
+            await database.write(meetings.add, a_meeting(status=meeting_status))
+        assert await database.read(chunks.outdated, STARTED_AT) == [], "it is not older than that"
+        found = await database.read(chunks.outdated, STARTED_AT + timedelta(seconds=1))
         assert [one.id for one in found] == ([chunk.id] if is_outdated else [])
 
     async def test_cleaned_sources(self, database: Database) -> None:
         first, second = await added(database, [a_chunk(0), a_chunk(1)])
-        async with database.write() as tx:
-            await chunks.mark_cleaned(tx, [second.id])
+        await database.write(chunks.mark_cleaned, [second.id])
         assert [row.cleaned for row in await everything(database)] == [False, True]
         assert first.id < second.id

@@ -1,5 +1,8 @@
 import asyncio
 import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -18,9 +21,9 @@ from discord_recorder import DatabaseBusyError, DatabaseError, DatabaseTooNewErr
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage import chunks, meetings, recordings
 from discord_recorder.storage.database import Database
-from discord_recorder.storage.records import RecordingStatus, TranscodeStatus
+from discord_recorder.storage.records import Meeting, MeetingStatus, RecordingStatus, TranscodeStatus
 from discord_recorder.storage.tables import metadata
-from tests.support.rows import STARTED_AT, a_meeting
+from tests.support.rows import ALICE_TRACK, MEETING_ID, STARTED_AT, a_meeting
 
 MIGRATIONS = Path(discord_recorder.storage.__file__).with_name("migrations")
 REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
@@ -59,14 +62,64 @@ def execute(file: Path, *statements: str) -> list[Any]:
         return [connection.execute(statement).fetchall() for statement in statements]
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def differences(connection: Connection) -> list[Any]:
     return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
 
 
+class Gate:
+    """Where a transaction stops until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self._opened = threading.Event()
+
+    def wait(self) -> None:
+        self._reached.set()
+        assert self._opened.wait(60)
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self._reached.wait, 60)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+Gates = Callable[[], Gate]
+
+
+@pytest.fixture
+def gates(database: Database, same_database: Database) -> Iterator[Gates]:
+    """Makes gates; they are open at the end, however the test ended, so that the databases can be closed."""
+    made: list[Gate] = []
+
+    def make() -> Gate:
+        made.append(Gate())
+        return made[-1]
+
+    yield make
+    for gate in made:
+        gate.open()
+
+
+def add_and_wait(tx: Connection, gate: Gate) -> None:
+    assert meetings.add(tx, a_meeting())
+    gate.wait()
+
+
+def whatever(tx: Connection, gate: Gate | None = None) -> Any:
+    """A transaction that the test knows the result of: 1."""
+    if gate is not None:
+        gate.wait()
+    return tx.scalar(text("SELECT 1"))
+
+
 class TestMigrations:
     async def test_a_fresh_database_is_what_the_queries_expect(self, database: Database) -> None:
-        async with database.read() as tx:
-            assert await tx.run_sync(differences) == []
+        assert await database.read(differences) == []
         current, head = await database.revision()
         assert current == head == REVISIONS[0]
 
@@ -80,13 +133,12 @@ class TestMigrations:
         execute(file, *ROWS_OF[revision])
         database = Database(file)
         await database.open()
-        async with database.read() as tx:
-            assert await tx.run_sync(differences) == []
-            meeting_id = MeetingId("0123456789abcdef")
-            meeting = await meetings.get(tx, meeting_id)
-            names = await meetings.speaker_names(tx, meeting_id)
-            (chunk,) = await chunks.of_meeting(tx, meeting_id)
-            (recording,) = await recordings.find(tx)
+        assert await database.read(differences) == []
+        meeting_id = MeetingId("0123456789abcdef")
+        meeting = await database.read(meetings.get, meeting_id)
+        names = await database.read(meetings.speaker_names, meeting_id)
+        (chunk,) = await database.read(chunks.of_meeting, meeting_id)
+        (recording,) = await database.read(recordings.find)
         await database.close()
         assert meeting is not None
         assert (meeting.title, meeting.started_at) == ("Stand-up", STARTED_AT)
@@ -95,11 +147,9 @@ class TestMigrations:
         assert (recording.status, recording.tracks[0].size_bytes) == (RecordingStatus.INCOMPLETE, 4711)
 
     async def test_opening_again_changes_nothing(self, database: Database) -> None:
-        async with database.write() as tx:
-            await meetings.add(tx, a_meeting())
+        await database.write(meetings.add, a_meeting())
         await database.open()
-        async with database.read() as tx:
-            assert await meetings.get(tx, a_meeting().id) == a_meeting()
+        assert await database.read(meetings.get, MEETING_ID) == a_meeting()
 
     async def test_a_newer_database_is_left_alone(self, tmp_path: Path) -> None:
         file = tmp_path / "new.sqlite3"
@@ -140,9 +190,10 @@ class TestFile:
         assert execute(file, "SELECT count(*) FROM meetings") == [[(0,)]]
 
     async def test_committed_rows_survive_a_power_cut(self, database: Database) -> None:
-        async with database.write() as tx:
-            pragmas = [(await tx.execute(text(f"PRAGMA {name}"))).scalar() for name in ("journal_mode", "synchronous")]
-        assert pragmas == ["wal", 2]
+        def pragmas(tx: Connection) -> list[Any]:
+            return [tx.scalar(text(f"PRAGMA {name}")) for name in ("journal_mode", "synchronous")]
+
+        assert await database.write(pragmas) == ["wal", 2]
 
     async def test_no_folder_can_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -168,93 +219,215 @@ class TestFile:
 
 class TestTransactions:
     async def test_all_of_it_or_nothing(self, database: Database) -> None:
-        async def fail_in_the_middle() -> None:
-            async with database.write() as tx:
-                await meetings.add(tx, a_meeting())
-                raise RuntimeError("in the middle")
+        def fail_in_the_middle(tx: Connection) -> None:
+            meetings.add(tx, a_meeting())
+            raise RuntimeError("in the middle")
 
         with pytest.raises(RuntimeError, match="in the middle"):
-            await fail_in_the_middle()
-        async with database.read() as tx:
-            assert await meetings.get(tx, a_meeting().id) is None
+            await database.write(fail_in_the_middle)
+        assert await database.read(meetings.get, MEETING_ID) is None
 
     async def test_a_reader_sees_a_snapshot_and_does_not_wait(
-        self, database: Database, same_database: Database
+        self, database: Database, same_database: Database, gates: Gates
     ) -> None:
-        async with database.read() as before:
-            assert await meetings.get(before, a_meeting().id) is None
-            async with same_database.write() as tx:
-                await meetings.add(tx, a_meeting())
-                async with database.read() as during:
-                    assert await meetings.get(during, a_meeting().id) is None
-            assert await meetings.get(before, a_meeting().id) is None
-        async with database.read() as after:
-            assert await meetings.get(after, a_meeting().id) == a_meeting()
+        reading, writing = gates(), gates()
+
+        def look_twice(tx: Connection) -> list[Meeting | None]:
+            first = meetings.get(tx, MEETING_ID)
+            reading.wait()
+            return [first, meetings.get(tx, MEETING_ID)]
+
+        before = asyncio.create_task(database.read(look_twice))
+        await reading.reached()
+        change = asyncio.create_task(same_database.write(add_and_wait, writing))
+        await writing.reached()
+        for reader in (database, same_database):
+            assert await reader.read(meetings.get, MEETING_ID) is None
+        writing.open()
+        await change
+        assert not before.done()
+        reading.open()
+        assert await before == [None, None]
+        assert await database.read(meetings.get, MEETING_ID) == a_meeting()
 
     async def test_writers_take_turns(self, database: Database, same_database: Database) -> None:
-        async with database.write() as tx:
-            await meetings.add(tx, a_meeting())
+        await database.write(meetings.add, a_meeting())
+
+        def count_one(tx: Connection) -> None:
+            meeting = meetings.get(tx, MEETING_ID)
+            assert meeting is not None
+            time.sleep(0)
+            meetings.change(tx, meeting.id, paused_dropped_bytes=meeting.paused_dropped_bytes + 1)
 
         async def count(where: Database) -> None:
             for _ in range(20):
-                async with where.write() as tx:
-                    meeting = await meetings.get(tx, a_meeting().id)
-                    assert meeting is not None
-                    await asyncio.sleep(0)
-                    await meetings.change(tx, meeting.id, paused_dropped_bytes=meeting.paused_dropped_bytes + 1)
+                await where.write(count_one)
 
         await asyncio.gather(*(count(where) for where in (database, same_database, database, same_database)))
-        async with database.read() as tx:
-            meeting = await meetings.get(tx, a_meeting().id)
+        meeting = await database.read(meetings.get, MEETING_ID)
         assert meeting is not None
         assert meeting.paused_dropped_bytes == 80
+
+    async def test_writes_keep_the_order_of_the_calls(self, database: Database, gates: Gates) -> None:
+        gate, order = gates(), list[int]()
+        first = asyncio.create_task(database.write(add_and_wait, gate))
+        await gate.reached()
+        calls = [asyncio.create_task(database.write(lambda _, n: order.append(n), number)) for number in range(20)]
+        await asyncio.sleep(0)
+        assert order == []
+        for cancelled in calls[1::4]:
+            cancelled.cancel()
+        gate.open()
+        await first
+        await asyncio.wait(calls)
+        assert order == [number for number in range(20) if number % 4 != 1]
+
+    async def test_many_at_once(self, database: Database) -> None:
+        made = [a_meeting(id=MeetingId(f"{number:016d}")) for number in range(50)]
+        calls = [call for meeting in made for call in (database.write(meetings.add, meeting), database.read(whatever))]
+        assert await asyncio.gather(*calls) == [True, 1] * 50
+        assert set(await database.read(meetings.ids)) == {meeting.id for meeting in made}
 
     async def test_locked_by_another_program(self, tmp_path: Path) -> None:
         database = Database(tmp_path / "recorder.sqlite3", busy_seconds=0.05)
         await database.open()
+        entered = False
+
+        def enter(_: Connection) -> None:
+            nonlocal entered
+            entered = True
+
         with closing(sqlite3.connect(database.file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(DatabaseBusyError, match=r"more than 0\.05 s\. Close the program"):
-                async with database.write():
-                    pytest.fail("it was not locked")
-            async with database.read() as tx:
-                assert await meetings.find(tx) == []
-        async with database.write() as tx:
-            assert await meetings.add(tx, a_meeting())
+                await database.write(enter)
+            assert not entered, "it was not locked"
+            assert await database.read(meetings.find) == []
+        assert await database.write(meetings.add, a_meeting())
         await database.close()
 
-    async def test_a_cancelled_writer_frees_the_lock(self, database: Database, same_database: Database) -> None:
-        entered = asyncio.Event()
+    async def test_a_writer_of_this_process_is_waited_for_however_long_it_takes(
+        self, tmp_path: Path, gates: Gates
+    ) -> None:
+        database, gate = Database(tmp_path / "recorder.sqlite3", busy_seconds=0.05), gates()
+        await database.open()
+        slow = asyncio.create_task(database.write(add_and_wait, gate))
+        await gate.reached()
+        waiting = asyncio.create_task(database.write(meetings.get, MEETING_ID))
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done
+        gate.open()
+        await slow
+        assert await waiting == a_meeting()
+        await database.close()
 
-        async def write_for_ever() -> None:
-            async with database.write() as tx:
-                await meetings.add(tx, a_meeting())
-                entered.set()
-                await asyncio.Event().wait()
 
-        task = asyncio.create_task(write_for_ever())
-        await entered.wait()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        async with same_database.write() as tx:
-            assert await meetings.get(tx, a_meeting().id) is None
+class TestCancelled:
+    """A transaction whose caller was cancelled is either not begun or complete, and locks nobody out."""
 
-    async def test_cancelled_anywhere(self, database: Database, same_database: Database) -> None:
-        """However many turns of the event loop a transaction gets, nobody is locked out afterwards."""
+    async def test_what_has_begun_goes_on(self, database: Database, same_database: Database, gates: Gates) -> None:
+        gate = gates()
+        caller = asyncio.create_task(database.write(add_and_wait, gate))
+        await gate.reached()
+        caller.cancel()
+        await asyncio.wait([caller])
+        assert caller.cancelled(), "the caller does not wait"
+        assert await same_database.read(meetings.get, MEETING_ID) is None
+        gate.open()
+        assert await same_database.write(meetings.get, MEETING_ID) == a_meeting()
+        assert await database.write(meetings.get, MEETING_ID) == a_meeting()
 
-        async def write() -> None:
-            async with database.write() as tx:
-                await meetings.add(tx, a_meeting())
-                await meetings.remove(tx, a_meeting().id)
+    async def test_what_has_not_begun_never_begins(self, database: Database, gates: Gates) -> None:
+        gate, other = gates(), MeetingId("fedcba9876543210")
+        first = asyncio.create_task(database.write(add_and_wait, gate))
+        await gate.reached()
+        caller = asyncio.create_task(database.write(meetings.add, a_meeting(id=other)))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait([caller])
+        assert caller.cancelled()
+        gate.open()
+        await first
+        assert await database.write(meetings.ids) == {MEETING_ID: MeetingStatus.RECORDING}
+
+    async def test_a_failure_that_nobody_waits_for_leaves_nothing(
+        self, database: Database, same_database: Database, gates: Gates
+    ) -> None:
+        gate = gates()
+
+        def fail(tx: Connection) -> None:
+            add_and_wait(tx, gate)
+            raise RuntimeError("nobody looks at this")
+
+        caller = asyncio.create_task(database.write(fail))
+        await gate.reached()
+        caller.cancel()
+        await asyncio.wait([caller])
+        gate.open()
+        assert await same_database.write(meetings.get, MEETING_ID) is None
+        assert await database.write(meetings.add, a_meeting())
+
+    async def test_a_reader(self, database: Database, gates: Gates) -> None:
+        """Even when all readers were cancelled in the middle, the next ones get their turn."""
+        held = [gates() for _ in range(10)]
+        callers = [asyncio.create_task(database.read(whatever, gate)) for gate in held]
+        await held[0].reached()
+        for caller in callers:
+            caller.cancel()
+        await asyncio.wait(callers)
+        assert all(caller.cancelled() for caller in callers)
+        for gate in held:
+            gate.open()
+        assert await asyncio.gather(*(database.read(whatever) for _ in range(10))) == [1] * 10
+
+    async def test_anywhere(self, database: Database, same_database: Database) -> None:
+        """However many turns of the event loop the caller gets."""
+
+        def add_with_speaker(tx: Connection, meeting: Meeting) -> None:
+            meetings.add(tx, meeting)
+            meetings.name_speakers(tx, meeting.id, {ALICE_TRACK: "Ada"})
+
+        def look(tx: Connection, meeting_id: MeetingId) -> tuple[Meeting | None, Any]:
+            return meetings.get(tx, meeting_id), meetings.speaker_names(tx, meeting_id)
 
         for turns in range(40):
-            task = asyncio.create_task(write())
+            meeting = a_meeting(id=MeetingId(f"{turns:016d}"))
+            complete = (meeting, {ALICE_TRACK: "Ada"})
+            task = asyncio.create_task(database.write(add_with_speaker, meeting))
             for _ in range(turns):
                 await asyncio.sleep(0.0002)
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            async with same_database.write() as tx:
-                assert await meetings.get(tx, a_meeting().id) is None
+            await asyncio.wait([task])
+            seen = await same_database.write(look, meeting.id)  # it may begin just now
+            assert seen in ([complete] if not task.cancelled() else [complete, (None, {})])
+            assert await database.write(look, meeting.id) in ([complete] if seen == complete else [complete, seen])
+
+
+class TestClosing:
+    async def test_what_has_begun_is_waited_for(
+        self, database: Database, same_database: Database, gates: Gates
+    ) -> None:
+        writing, reading = gates(), gates()
+        reader = asyncio.create_task(database.read(whatever, reading))
+        writer = asyncio.create_task(database.write(add_and_wait, writing))
+        for gate in (reading, writing):
+            await gate.reached()
+        writer.cancel()  # what nobody waits for any more is waited for as well
+        closing_task = asyncio.create_task(database.close())
+        for gate in (reading, writing):
+            done, _ = await asyncio.wait([closing_task], timeout=0.1)
+            assert not done
+            gate.open()
+        await closing_task
+        assert await same_database.read(meetings.get, MEETING_ID) == a_meeting()
+        assert await reader == 1
+
+    async def test_the_file_is_free(self, tmp_path: Path) -> None:
+        database = Database(tmp_path / "recorder.sqlite3")
+        await database.open()
+        await asyncio.gather(*(database.read(whatever) for _ in range(10)), database.write(whatever))
+        await database.close()
+        assert names_in(tmp_path) == ["recorder.sqlite3"], "SQLite's own files go with the last user"
 
 
 @pytest.mark.parametrize(
@@ -262,10 +435,8 @@ class TestTransactions:
     [STARTED_AT, datetime(2026, 7, 1, 1, 2, 3, tzinfo=timezone(timedelta(hours=5, minutes=30)))],
 )
 async def test_moments_come_back_in_utc(database: Database, moment: datetime) -> None:
-    async with database.write() as tx:
-        await meetings.add(tx, a_meeting(started_at=moment))
-    async with database.read() as tx:
-        meeting = await meetings.get(tx, a_meeting().id)
+    await database.write(meetings.add, a_meeting(started_at=moment))
+    meeting = await database.read(meetings.get, MEETING_ID)
     assert meeting is not None
     assert meeting.started_at == moment
     assert meeting.started_at.tzinfo is UTC

@@ -18,9 +18,8 @@ async def added(
     meeting = a_meeting(
         id=MeetingId(f"{number:016d}"), channel_id=channel_id, started_at=STARTED_AT + timedelta(days=number)
     )
-    async with database.write() as tx:
-        await recordings.add(tx, meeting, status=RecordingStatus.COMPLETE, ended_at=ENDED_AT, tracks=tracks)
-        (recording,) = await recordings.find(tx, meeting_id=meeting.id)
+    await database.write(recordings.add, meeting, status=RecordingStatus.COMPLETE, ended_at=ENDED_AT, tracks=tracks)
+    (recording,) = await database.read(recordings.find, meeting_id=meeting.id)
     return recording
 
 
@@ -35,14 +34,13 @@ async def test_what_goes_in_comes_out(database: Database) -> None:
 
 async def test_newest_first_and_page_by_page(database: Database) -> None:
     made = [await added(database, number, channel_id=str(1 + number % 2)) for number in range(5)]
-    async with database.read() as tx:
-        assert await recordings.find(tx) == made[::-1]
-        assert await recordings.find(tx, limit=2) == [made[4], made[3]]
-        assert await recordings.find(tx, limit=2, offset=3) == [made[1], made[0]]
-        assert await recordings.find(tx, offset=4) == [made[0]]
-        assert await recordings.find(tx, limit=0) == []
-        assert await recordings.find(tx, channel_id="2") == [made[3], made[1]]
-        assert await recordings.find(tx, channel_id="2", guild_id="67") == []
+    assert await database.read(recordings.find) == made[::-1]
+    assert await database.read(recordings.find, limit=2) == [made[4], made[3]]
+    assert await database.read(recordings.find, limit=2, offset=3) == [made[1], made[0]]
+    assert await database.read(recordings.find, offset=4) == [made[0]]
+    assert await database.read(recordings.find, limit=0) == []
+    assert await database.read(recordings.find, channel_id="2") == [made[3], made[1]]
+    assert await database.read(recordings.find, channel_id="2", guild_id="67") == []
 
 
 async def test_the_file_to_play_is_the_mix_else_the_longest(database: Database) -> None:
@@ -54,25 +52,24 @@ async def test_the_file_to_play_is_the_mix_else_the_longest(database: Database) 
 async def test_renewed_tracks_take_the_place_of_the_old_ones(database: Database) -> None:
     recording = await added(database, tracks=(a_track(), a_track(BOB_TRACK)))
     renewed = a_track(BOB_TRACK, sha256="1" * 64)
-    async with database.write() as tx:
-        await recordings.replace_tracks(tx, recording, status=RecordingStatus.INCOMPLETE, tracks=[renewed, MIX])
-        (found,) = await recordings.find(tx)
-        assert (found.id, found.status) == (recording.id, RecordingStatus.INCOMPLETE)
-        assert {track.track: track for track in found.tracks} == {
-            ALICE_TRACK: a_track(),
-            BOB_TRACK: renewed,
-            MIX_TRACK: MIX,
-        }
-        await recordings.replace_tracks(tx, found, status=RecordingStatus.COMPLETE, tracks=[])
-        (found,) = await recordings.find(tx)
+    replaced = [renewed, MIX]
+    await database.write(recordings.replace_tracks, recording, status=RecordingStatus.INCOMPLETE, tracks=replaced)
+    (found,) = await database.read(recordings.find)
+    assert (found.id, found.status) == (recording.id, RecordingStatus.INCOMPLETE)
+    assert {track.track: track for track in found.tracks} == {
+        ALICE_TRACK: a_track(),
+        BOB_TRACK: renewed,
+        MIX_TRACK: MIX,
+    }
+    await database.write(recordings.replace_tracks, found, status=RecordingStatus.COMPLETE, tracks=[])
+    (found,) = await database.read(recordings.find)
     assert (found.status, len(found.tracks)) == (RecordingStatus.COMPLETE, 3)
 
 
 async def test_forgotten_with_its_tracks(database: Database) -> None:
     await added(database, 0, tracks=(a_track(master_key="m/1001.flac"),))
     await added(database, 1, tracks=(a_track(key="other/1001.mp3"),))
-    async with database.write() as tx:
-        assert await recordings.keys(tx) == {f"{MEETING_ID}/1001.mp3", "m/1001.flac", "other/1001.mp3"}
-        await recordings.remove(tx, MeetingId(f"{0:016d}"))
-        assert await recordings.keys(tx) == {"other/1001.mp3"}
-        assert (await tx.execute(text("SELECT count(*) FROM recording_tracks"))).scalar() == 1
+    assert await database.read(recordings.keys) == {f"{MEETING_ID}/1001.mp3", "m/1001.flac", "other/1001.mp3"}
+    await database.write(recordings.remove, MeetingId(f"{0:016d}"))
+    assert await database.read(recordings.keys) == {"other/1001.mp3"}
+    assert await database.read(lambda tx: tx.scalar(text("SELECT count(*) FROM recording_tracks"))) == 1

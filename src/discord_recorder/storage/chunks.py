@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage.records import Chunk, MeetingStatus, NewChunk, TranscodeStatus
@@ -16,8 +15,71 @@ _PENDING = (TranscodeStatus.QUEUED, TranscodeStatus.IN_PROGRESS)
 _table = temp_recordings
 _NEW_COLUMNS = tuple(NewChunk.__dataclass_fields__)
 
+# Statements of every chunk's way are made once: making one costs more than running it.
 
-async def add(tx: AsyncConnection, new: Sequence[NewChunk], created_at: datetime) -> list[Chunk]:
+_ADD = (
+    insert(_table)
+    .on_conflict_do_nothing(index_elements=["meeting_id", "track", "start_sample"])
+    .returning(*_table.columns)
+)
+
+_PENDING_OF_MEETING = (
+    select(_table.c.id)
+    .where(and_(_table.c.meeting_id == bindparam("meeting"), _table.c.transcode_status.in_(_PENDING)))
+    .limit(1)
+)
+
+_DUE = or_(
+    and_(_table.c.transcode_status == TranscodeStatus.QUEUED, _table.c.not_before <= bindparam("now")),
+    and_(_table.c.transcode_status == TranscodeStatus.IN_PROGRESS, _table.c.lease_expires_at <= bindparam("now")),
+)
+
+_CLAIM = (
+    update(_table)
+    .where(
+        and_(
+            _table.c.id.in_(
+                select(_table.c.id).where(_DUE).order_by(_table.c.id).limit(bindparam("at_most")).scalar_subquery()
+            ),
+            _DUE,
+        )
+    )
+    .values(
+        transcode_status=TranscodeStatus.IN_PROGRESS,
+        owner=bindparam("new_owner"),
+        lease_expires_at=bindparam("lease_until"),
+        attempts=_table.c.attempts + 1,
+    )
+    .returning(*_table.columns)
+)
+
+_DUE_AT = case(
+    (_table.c.transcode_status == TranscodeStatus.QUEUED, _table.c.not_before), else_=_table.c.lease_expires_at
+)
+_NEXT_DUE = select(func.min(_DUE_AT)).where(_table.c.transcode_status.in_(_PENDING))
+
+_DONE = (
+    update(_table)
+    .where(
+        and_(
+            _table.c.id == bindparam("claimed_id"),
+            _table.c.transcode_status == TranscodeStatus.IN_PROGRESS,
+            _table.c.owner == bindparam("claimed_by"),
+            _table.c.attempts == bindparam("attempt"),
+        )
+    )
+    .values(
+        transcode_status=TranscodeStatus.DONE,
+        owner=None,
+        lease_expires_at=None,
+        sha256=bindparam("sha256_of_mp3"),
+        completed_at=bindparam("done_at"),
+        error=None,
+    )
+)
+
+
+def add(tx: Connection, new: Sequence[NewChunk], created_at: datetime) -> list[Chunk]:
     """Insert sealed chunks as QUEUED and give their rows; one whose place is taken already is passed over."""
     if not new:
         return []
@@ -26,95 +88,74 @@ async def add(tx: AsyncConnection, new: Sequence[NewChunk], created_at: datetime
         | {"transcode_status": TranscodeStatus.QUEUED, "created_at": created_at}
         for chunk in new
     ]
-    place = ["meeting_id", "track", "start_sample"]
-    statement = insert(_table).on_conflict_do_nothing(index_elements=place).returning(*_table.columns)
-    found: list[Chunk] = []
-    for row in rows:
-        found += [Chunk.from_row(made) for made in (await tx.execute(statement.values(**row))).mappings()]
-    return found
+    return [Chunk.from_row(made) for row in rows for made in tx.execute(_ADD, row).mappings()]
 
 
-async def of_meeting(
-    tx: AsyncConnection, meeting_id: MeetingId, *statuses: TranscodeStatus, from_id: int = 0
-) -> list[Chunk]:
+def of_meeting(tx: Connection, meeting_id: MeetingId, *statuses: TranscodeStatus, from_id: int = 0) -> list[Chunk]:
     """A meeting's chunks (in those statuses if any are named) in the order of track and session time."""
     query = select(_table).where(and_(_table.c.meeting_id == meeting_id, _table.c.id >= from_id))
     if statuses:
         query = query.where(_table.c.transcode_status.in_(statuses))
-    rows = await tx.execute(query.order_by(_table.c.track, _table.c.start_sample))
+    rows = tx.execute(query.order_by(_table.c.track, _table.c.start_sample))
     return [Chunk.from_row(row) for row in rows.mappings()]
 
 
-async def count_by_status(tx: AsyncConnection, meeting_id: MeetingId) -> dict[TranscodeStatus, int]:
+def count_by_status(tx: Connection, meeting_id: MeetingId) -> dict[TranscodeStatus, int]:
     """How many chunks of a meeting are in each status; every status is there."""
     query = (
         select(_table.c.transcode_status, func.count())
         .where(_table.c.meeting_id == meeting_id)
         .group_by(_table.c.transcode_status)
     )
-    counts = {TranscodeStatus(status): number for status, number in await tx.execute(query)}
+    counts = {TranscodeStatus(status): number for status, number in tx.execute(query)}
     return {status: counts.get(status, 0) for status in TranscodeStatus}
 
 
-async def pending_meetings(tx: AsyncConnection) -> set[MeetingId]:
-    """Meetings that have chunks QUEUED or IN_PROGRESS."""
-    query = select(_table.c.meeting_id).where(_table.c.transcode_status.in_(_PENDING)).distinct()
-    return {MeetingId(row[0]) for row in await tx.execute(query)}
+def is_pending(tx: Connection, meeting_id: MeetingId) -> bool:
+    """True when the meeting has chunks QUEUED or IN_PROGRESS."""
+    return tx.execute(_PENDING_OF_MEETING, {"meeting": meeting_id}).first() is not None
 
 
-async def claim(tx: AsyncConnection, *, owner: str, now: float, lease_until: float, limit: int) -> list[Chunk]:
+def claim(tx: Connection, *, owner: str, now: float, lease_until: float, limit: int) -> list[Chunk]:
     """Take up to `limit` due chunks, oldest first: QUEUED ones, and those whose owner's lease has ended.
 
     The update repeats the conditions of the choice, so a chunk that another worker took meanwhile is left alone.
     """
-    due = or_(
-        and_(_table.c.transcode_status == TranscodeStatus.QUEUED, _table.c.not_before <= now),
-        and_(_table.c.transcode_status == TranscodeStatus.IN_PROGRESS, _table.c.lease_expires_at <= now),
-    )
-    chosen = select(_table.c.id).where(due).order_by(_table.c.id).limit(limit).scalar_subquery()
-    statement = (
-        update(_table)
-        .where(and_(_table.c.id.in_(chosen), due))
-        .values(
-            transcode_status=TranscodeStatus.IN_PROGRESS,
-            owner=owner,
-            lease_expires_at=lease_until,
-            attempts=_table.c.attempts + 1,
-        )
-        .returning(*_table.columns)
-    )
-    rows = (await tx.execute(statement)).mappings().all()
+    values = {"now": now, "new_owner": owner, "lease_until": lease_until, "at_most": limit}
+    rows = tx.execute(_CLAIM, values).mappings().all()
     return sorted((Chunk.from_row(row) for row in rows), key=lambda chunk: chunk.id)
 
 
-async def next_due(tx: AsyncConnection) -> float | None:
+def next_due(tx: Connection) -> float | None:
     """When the next chunk becomes due (seconds since the epoch), None when none is pending."""
-    due_at = case(
-        (_table.c.transcode_status == TranscodeStatus.QUEUED, _table.c.not_before), else_=_table.c.lease_expires_at
-    )
-    query = select(func.min(due_at)).where(_table.c.transcode_status.in_(_PENDING))
-    value = (await tx.execute(query)).scalar_one()
+    value = tx.execute(_NEXT_DUE).scalar_one()
     return None if value is None else float(value)
 
 
-async def settle(tx: AsyncConnection, chunk: Chunk, **values: Any) -> bool:
+def done(tx: Connection, chunk: Chunk, sha256: str, completed_at: datetime) -> bool:
+    """Set a chunk to DONE; False when the job is not this owner's any more (then nothing changes)."""
+    claimed = {"claimed_id": chunk.id, "claimed_by": chunk.owner, "attempt": chunk.attempts}
+    return tx.execute(_DONE, claimed | {"sha256_of_mp3": sha256, "done_at": completed_at}).rowcount == 1
+
+
+def settle(tx: Connection, chunk: Chunk, /, **values: Any) -> bool:
     """End an attempt with these values; False when the job is not this owner's any more (then nothing changes)."""
     statement = update(_table).where(_still_claimed(chunk)).values(owner=None, lease_expires_at=None, **values)
-    return (await tx.execute(statement)).rowcount == 1
+    return (tx.execute(statement)).rowcount == 1
 
 
-async def renew(tx: AsyncConnection, claimed: Sequence[Chunk], lease_until: float) -> None:
+def renew(tx: Connection, claimed: Sequence[Chunk], lease_until: float) -> None:
     """Set new leases on the chunks whose attempt is still the one that was claimed."""
     for chunk in claimed:
-        await tx.execute(update(_table).where(_still_claimed(chunk)).values(lease_expires_at=lease_until))
+        tx.execute(update(_table).where(_still_claimed(chunk)).values(lease_expires_at=lease_until))
 
 
-async def mark_cleaned(tx: AsyncConnection, chunk_ids: Sequence[int]) -> None:
+def mark_cleaned(tx: Connection, chunk_ids: Sequence[int]) -> None:
     """Note that the sources of these chunks are deleted."""
-    await tx.execute(update(_table).where(_table.c.id.in_(chunk_ids)).values(cleaned=True))
+    tx.execute(update(_table).where(_table.c.id.in_(chunk_ids)).values(cleaned=True))
 
 
-async def requeue_dead(tx: AsyncConnection, alive: Iterable[str]) -> int:
+def requeue_dead(tx: Connection, alive: Iterable[str]) -> int:
     """Queue again what is IN_PROGRESS at an owner that is none of the `alive` ones; how many.
 
     The attempt does not count: that a recorder was killed, however often, says nothing against the chunk.
@@ -130,26 +171,26 @@ async def requeue_dead(tx: AsyncConnection, alive: Iterable[str]) -> int:
             attempts=_table.c.attempts - 1,
         )
     )
-    return (await tx.execute(statement)).rowcount
+    return (tx.execute(statement)).rowcount
 
 
-async def retry_failed(tx: AsyncConnection, meeting_id: MeetingId) -> int:
+def retry_failed(tx: Connection, meeting_id: MeetingId) -> int:
     """Queue a meeting's FAILED chunks with fresh attempts; how many."""
     statement = (
         update(_table)
         .where(and_(_table.c.meeting_id == meeting_id, _table.c.transcode_status == TranscodeStatus.FAILED))
         .values(transcode_status=TranscodeStatus.QUEUED, attempts=0, not_before=0, error=None, completed_at=None)
     )
-    return (await tx.execute(statement)).rowcount
+    return (tx.execute(statement)).rowcount
 
 
-async def remove(tx: AsyncConnection, chunk_ids: Sequence[int]) -> None:
+def remove(tx: Connection, chunk_ids: Sequence[int]) -> None:
     """Delete rows; their files go after the commit."""
     for start in range(0, len(chunk_ids), 500):
-        await tx.execute(delete(_table).where(_table.c.id.in_(chunk_ids[start : start + 500])))
+        tx.execute(delete(_table).where(_table.c.id.in_(chunk_ids[start : start + 500])))
 
 
-async def outdated(tx: AsyncConnection, created_before: datetime) -> list[Chunk]:
+def outdated(tx: Connection, created_before: datetime) -> list[Chunk]:
     """Chunks that nothing will need: older than that, of meetings that ended (or are unknown), and not FAILED.
 
     A FAILED chunk is the only copy of its audio, so only `retry` or deleting the meeting removes it.
@@ -162,7 +203,7 @@ async def outdated(tx: AsyncConnection, created_before: datetime) -> list[Chunk]
             _table.c.transcode_status != TranscodeStatus.FAILED,
         )
     )
-    return [Chunk.from_row(row) for row in (await tx.execute(query.order_by(_table.c.id))).mappings()]
+    return [Chunk.from_row(row) for row in (tx.execute(query.order_by(_table.c.id))).mappings()]
 
 
 def _still_claimed(chunk: Chunk) -> ColumnElement[bool]:

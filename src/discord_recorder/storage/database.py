@@ -1,29 +1,41 @@
 """The database: one engine, its transactions, its migrations.
 
+A transaction is a plain function that gets a connection; it runs as a whole in a thread, so the event loop waits once
+for it, and a caller that is cancelled leaves a transaction that is either not begun or complete.
+
 SQLite runs in WAL mode with `synchronous=FULL`: a committed row survives a power cut. Writes begin with `BEGIN
-IMMEDIATE` and queue on a lock of this process first, so that only other processes are ever waited for by polling.
+IMMEDIATE` and queue for one thread of this process first, so that only other processes are ever waited for by polling.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import QueuePool
 
 from discord_recorder.errors import DatabaseBusyError, DatabaseError, DatabaseTooNewError
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BEGIN: Final = "discord_recorder_begin"
+
+_WAL_PAUSE_SECONDS: Final = 0.01
+
+_READERS: Final = 3
+"""Reads that may go on at once; they never wait for a writer."""
 
 
 class Database:
@@ -32,16 +44,21 @@ class Database:
     def __init__(self, file: Path, *, busy_seconds: float = 10.0) -> None:
         self.file = file
         self._busy_seconds = busy_seconds
-        url = make_url("sqlite+aiosqlite://").set(database=str(file))
-        engine = create_async_engine(
-            url, poolclass=AsyncAdaptedQueuePool, pool_size=4, max_overflow=4, hide_parameters=True
+        url = make_url("sqlite+pysqlite://").set(database=str(file))
+        engine = create_engine(
+            url,
+            poolclass=QueuePool,
+            pool_size=1 + _READERS,
+            max_overflow=0,
+            hide_parameters=True,
+            connect_args={"check_same_thread": False},  # a connection is of one thread at a time, not of one for good
         )
         self._engine = engine
         self._writing = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
-        self._write_lock = asyncio.Lock()
-        event.listen(engine.sync_engine, "connect", self._prepare)
-        event.listen(engine.sync_engine, "begin", _begin)
-        event.listen(engine.sync_engine, "invalidate", _roll_back)
+        self._readers = ThreadPoolExecutor(_READERS, "database reader")
+        self._writer = ThreadPoolExecutor(1, "database writer")
+        event.listen(engine, "connect", self._prepare)
+        event.listen(engine, "begin", _begin)
 
     async def open(self) -> None:
         """Make the file and bring its tables to this version; raises `DatabaseTooNewError`, `DatabaseError`."""
@@ -55,42 +72,57 @@ class Database:
         await asyncio.to_thread(self._try_to_open)
         current, head = await self.revision()
         if current != head:
-            async with self.write() as tx:
-                await tx.run_sync(_migrate, self.file)
+            await self.write(_migrate, self.file)
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._engine.dispose()
+        """Let the transactions that were asked for end, and close all connections."""
+        await asyncio.to_thread(self._close)
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A snapshot to read from; never waits for a writer."""
-        async with self._explained(), self._engine.connect() as connection, connection.begin():
-            yield connection
+    async def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `query(tx, ...)` finds in one snapshot; never waits for a writer. The function runs in a thread."""
+        return await self._run(self._readers, self._engine, _with(query, *args, **kwargs))
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: all of it is on disk when the block ends, nothing of it after an exception.
+    async def write(self, change: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `change(tx, ...)` as one transaction: all of it is on disk afterwards, nothing of it when it raises.
 
-        Raises `DatabaseBusyError` when another process holds the write lock for too long.
+        The function runs in a thread, writes one after the other in the order of the calls. A caller that is cancelled
+        does not undo what has begun.
+
+        Raises:
+            DatabaseBusyError: another process held the write lock for too long.
+            DatabaseError: the database cannot be written; the message says why.
         """
-        async with self._explained(), self._write_lock, self._writing.connect() as connection, connection.begin():
-            yield connection
+        return await self._run(self._writer, self._writing, _with(change, *args, **kwargs))
 
     async def revision(self) -> tuple[str | None, str | None]:
         """The migration the file is at, and the one this version makes."""
-        async with self.read() as connection:
-            return await connection.run_sync(_current), _scripts().get_current_head()
+        return await self.read(_current), _scripts().get_current_head()
+
+    async def _run(self, thread: Executor, engine: Engine, transaction: Callable[[Connection], T]) -> T:
+        def run() -> T:
+            with self._explained(), engine.connect() as connection, connection.begin():
+                return transaction(connection)
+
+        try:
+            running = asyncio.get_running_loop().run_in_executor(thread, run)
+        except RuntimeError as error:
+            raise DatabaseError(f"{self.file} was closed with the recorder that used it; start a new one.") from error
+        return await running
+
+    def _close(self) -> None:
+        self._readers.shutdown()
+        self._writer.shutdown()
+        self._engine.dispose()
 
     def _try_to_open(self) -> None:
-        """Raise `DatabaseError` for a file that cannot be opened; aiosqlite's thread would complain after its loop."""
+        """Raise `DatabaseError` for a file that cannot be opened."""
         try:
             sqlite3.connect(self.file).close()
         except sqlite3.Error as error:
             raise DatabaseError(f"{self.file}: {error}") from error
 
-    @asynccontextmanager
-    async def _explained(self) -> AsyncIterator[None]:
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except OperationalError as error:
@@ -112,13 +144,10 @@ class Database:
     def _prepare(self, dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # transactions begin where `_begin` says, nowhere else
         cursor = dbapi_connection.cursor()
-        for pragma in (
-            f"busy_timeout = {round(self._busy_seconds * 1000)}",
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA busy_timeout = {round(self._busy_seconds * 1000)}")
+        _use_wal(cursor, time.monotonic() + self._busy_seconds)
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
 
@@ -126,14 +155,23 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
 
 
-def _roll_back(dbapi_connection: Any, _record: Any, _error: BaseException | None) -> None:
-    """Free the locks of a transaction that was cancelled.
+def _use_wal(cursor: sqlite3.Cursor, until: float) -> None:
+    """Change to WAL mode; SQLite does not wait by itself for another process that is just doing so."""
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_WAL_PAUSE_SECONDS)
+        else:
+            return
 
-    SQLAlchemy only closes the connection then, and SQLite puts that off as long as a statement that has not ended is
-    referred to, say by the traceback of the cancellation: the database would stay locked, for other processes as well.
-    """
-    with suppress(Exception):
-        dbapi_connection.rollback()
+
+def _with(
+    work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> Callable[[Connection], T]:
+    return lambda tx: work(tx, *args, **kwargs)
 
 
 def _scripts() -> ScriptDirectory:

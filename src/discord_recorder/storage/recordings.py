@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage.records import Meeting, Recording, RecordingStatus, RecordingTrack, Track
 from discord_recorder.storage.tables import recording_tracks, recordings
 
 
-async def add(
-    tx: AsyncConnection, meeting: Meeting, *, status: RecordingStatus, ended_at: Any, tracks: Iterable[RecordingTrack]
+def add(
+    tx: Connection, meeting: Meeting, *, status: RecordingStatus, ended_at: Any, tracks: Iterable[RecordingTrack]
 ) -> None:
     """Insert the recording of a meeting with all its tracks."""
     values = {
@@ -20,12 +19,12 @@ async def add(
         for name in ("guild_id", "channel_id", "user_id", "title", "recovered", "started_at")
     }
     statement = insert(recordings).values(meeting_id=meeting.id, status=status, ended_at=ended_at, **values)
-    recording_id = (await tx.execute(statement.returning(recordings.c.id))).scalar_one()
-    await _add_tracks(tx, recording_id, tracks)
+    recording_id = (tx.execute(statement.returning(recordings.c.id))).scalar_one()
+    _add_tracks(tx, recording_id, tracks)
 
 
-async def replace_tracks(
-    tx: AsyncConnection,
+def replace_tracks(
+    tx: Connection,
     recording: Recording,
     *,
     status: RecordingStatus,
@@ -33,15 +32,15 @@ async def replace_tracks(
     dropped: Sequence[Track] = (),
 ) -> None:
     """Set a recording's status, and put new rows in the place of its tracks of the same keys and of dropped ones."""
-    await tx.execute(update(recordings).where(recordings.c.id == recording.id).values(status=status))
+    tx.execute(update(recordings).where(recordings.c.id == recording.id).values(status=status))
     replaced = [*dropped, *(track.track for track in tracks)]
     gone = and_(recording_tracks.c.recording_id == recording.id, recording_tracks.c.track.in_(replaced))
-    await tx.execute(delete(recording_tracks).where(gone))
-    await _add_tracks(tx, recording.id, tracks)
+    tx.execute(delete(recording_tracks).where(gone))
+    _add_tracks(tx, recording.id, tracks)
 
 
-async def find(
-    tx: AsyncConnection,
+def find(
+    tx: Connection,
     *,
     meeting_id: MeetingId | None = None,
     guild_id: str | None = None,
@@ -56,27 +55,27 @@ async def find(
             query = query.where(recordings.c[column] == value)
     if limit is not None or offset:
         query = query.limit(-1 if limit is None else limit).offset(offset)
-    rows = (await tx.execute(query)).mappings().all()
+    rows = (tx.execute(query)).mappings().all()
     tracks: dict[int, list[RecordingTrack]] = {row["id"]: [] for row in rows}
     owned = select(recording_tracks).where(recording_tracks.c.recording_id.in_(tracks))
-    for row in (await tx.execute(owned.order_by(recording_tracks.c.id))).mappings():
+    for row in (tx.execute(owned.order_by(recording_tracks.c.id))).mappings():
         tracks[row["recording_id"]].append(RecordingTrack.from_row(row))
     return [Recording.from_row(row, tuple(tracks[row["id"]])) for row in rows]
 
 
-async def keys(tx: AsyncConnection) -> set[str]:
+def keys(tx: Connection) -> set[str]:
     """The storage keys that any recording names."""
-    rows = await tx.execute(select(recording_tracks.c.key, recording_tracks.c.master_key))
+    rows = tx.execute(select(recording_tracks.c.key, recording_tracks.c.master_key))
     return {key for row in rows for key in row if key is not None}
 
 
-async def remove(tx: AsyncConnection, meeting_id: MeetingId) -> None:
+def remove(tx: Connection, meeting_id: MeetingId) -> None:
     """Forget the recording of a meeting and its tracks."""
-    await tx.execute(delete(recordings).where(recordings.c.meeting_id == meeting_id))
+    tx.execute(delete(recordings).where(recordings.c.meeting_id == meeting_id))
 
 
-async def _add_tracks(tx: AsyncConnection, recording_id: int, tracks: Iterable[RecordingTrack]) -> None:
+def _add_tracks(tx: Connection, recording_id: int, tracks: Iterable[RecordingTrack]) -> None:
     names = RecordingTrack.__dataclass_fields__
     rows = [{name: getattr(track, name) for name in names} | {"recording_id": recording_id} for track in tracks]
     if rows:
-        await tx.execute(insert(recording_tracks), rows)
+        tx.execute(insert(recording_tracks), rows)
