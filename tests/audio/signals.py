@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from discord_recorder.audio.encode import ChunkPcm, EncodedChunk, encoder_output
-from discord_recorder.audio.ffmpeg import PCM_FORMAT, find_ffmpeg
+from discord_recorder.audio.ffmpeg import MONO_PCM_FORMAT, PCM_FORMAT, find_ffmpeg
 from discord_recorder.audio.mp3 import DELAY_SAMPLES, PREROLL_SAMPLES, SILENT_FRAME, split_frames
 from discord_recorder.audio.pcm import SAMPLE_BYTES, SAMPLE_RATE
 
@@ -98,6 +98,12 @@ def run_ffmpeg(*args: str | Path, stdin: bytes = b"") -> bytes:
 def encoded_at_once(pcm: bytes, quality: int = 4) -> list[bytes]:
     """The frames of one continuous encode."""
     return split_frames(run_ffmpeg(*PCM_FORMAT, "-i", "pipe:0", *encoder_output(quality), stdin=pcm))
+
+
+def mono_at_once(pcm: bytes, quality: int = 4) -> list[bytes]:
+    """The mono frames of one continuous encode of the left channel."""
+    left = np.frombuffer(pcm, "<i2")[::2].tobytes()
+    return split_frames(run_ffmpeg(*MONO_PCM_FORMAT, "-i", "pipe:0", *encoder_output(quality), stdin=left))
 
 
 def decoded(frames: Iterable[bytes]) -> Samples:

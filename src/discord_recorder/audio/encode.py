@@ -6,13 +6,15 @@ agree. What a chunk's last frames would need to know of its successor is taken a
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from discord_recorder.audio.ffmpeg import PCM_FORMAT, PIPE_OUTPUT, Ffmpeg
+from discord_recorder.audio.dual_mono import NoRoomError, channel_of, in_both_channels, to_stereo
+from discord_recorder.audio.ffmpeg import MONO_PCM_FORMAT, PCM_FORMAT, PIPE_OUTPUT, Ffmpeg
 from discord_recorder.audio.mp3 import FRAME_SAMPLES, PREROLL_SAMPLES, determined_frames, frame_count, split_frames
-from discord_recorder.audio.pcm import SAMPLE_BYTES
+from discord_recorder.audio.pcm import CHANNELS, SAMPLE_BYTES
 from discord_recorder.audio.spans import Span, frames_of, lay_out, spans_of
 from discord_recorder.errors import InvalidAudioError
 
@@ -21,6 +23,7 @@ DEFAULT_QUALITY: Final = 4
 
 _BLOCK_BYTES: Final = FRAME_SAMPLES * SAMPLE_BYTES
 _SILENT_BLOCK: Final = bytes(_BLOCK_BYTES)
+_INPUTS: Final = {1: MONO_PCM_FORMAT, CHANNELS: PCM_FORMAT}
 
 
 def encoder_output(quality: int) -> tuple[str, ...]:
@@ -83,6 +86,8 @@ class _Plan:
 
     first_frame: int
     last_frame: int
+    channels: int
+    """Of the PCM: one when the chunk's two channels are the same."""
     spans: list[tuple[Span, bytes]]
 
     @classmethod
@@ -95,22 +100,38 @@ class _Plan:
             if not pcm.startswith(_SILENT_BLOCK, number * _BLOCK_BYTES)
         ]
         heard = [span for span in spans_of(sound) if span.last > first_frame]
+        stereo = [(span, _cut_out(pcm, span, first_block)) for span in heard]
+        mono = [(span, channel) for span, both in stereo if (channel := channel_of(both)) is not None]
+        equal = len(mono) == len(stereo)
         return cls(
             first_frame=first_frame,
             last_frame=frame_count(chunk.end_sample),
-            spans=[(span, _cut_out(pcm, span, first_block)) for span in heard],
+            channels=1 if equal else CHANNELS,
+            spans=mono if equal else stereo,
         )
 
-    def assemble(self, encoded: Iterator[bytes]) -> EncodedChunk:
-        """Take the frames of this plan's spans, in their order, from `encoded`."""
+    def with_channels(self, channels: int) -> Self:
+        """The same for an encoder of that many channels, at least its own."""
+        if channels == self.channels:
+            return self
+        spans = [(span, in_both_channels(pcm)) for span, pcm in self.spans]
+        return dataclasses.replace(self, channels=channels, spans=spans)
+
+    def assemble(self, encoded: Iterator[bytes]) -> EncodedChunk | None:
+        """Take the frames of this plan's spans, in their order, from `encoded`; None if they must be made in stereo."""
         pieces = [(span.first, frames_of(span, encoded)) for span, _ in self.spans]
+        if self.channels == 1:
+            try:
+                pieces = [(first, [to_stereo(frame) for frame in frames]) for first, frames in pieces]
+            except NoRoomError:
+                return None
         return EncodedChunk(first_frame=self.first_frame, frames=lay_out(self.first_frame, self.last_frame, pieces))
 
 
 async def encode_chunks(
     ffmpeg: Ffmpeg, chunks: Sequence[ChunkPcm], *, quality: int = DEFAULT_QUALITY
 ) -> list[EncodedChunk]:
-    """The MP3 frames of each chunk, all made in one run of FFmpeg; in none when there is no sound.
+    """The MP3 frames of each chunk, made in one run of FFmpeg for all in mono and one for all in true stereo.
 
     Chunks need not be of one track or in any order. The run has FFmpeg's usual time limit, so a batch should be a few
     minutes of audio at most.
@@ -125,14 +146,22 @@ async def encode_chunks(
         Mp3Error: FFmpeg gave something else than the frames asked for.
     """
     plans = await asyncio.to_thread(lambda: [_Plan.of(chunk) for chunk in chunks])
-    pcm = b"".join(block for plan in plans for _, block in plan.spans)
-    mp3 = await ffmpeg.run((*PCM_FORMAT, "-i", "pipe:0", *encoder_output(quality)), stdin=pcm) if pcm else b""
+    encoded: dict[int, EncodedChunk] = {}
+    for channels, pcm_format in _INPUTS.items():
+        due = {n: plan for n, plan in enumerate(plans) if plan.channels <= channels and n not in encoded}
+        if not due:
+            continue
+        due = {n: plan.with_channels(channels) for n, plan in due.items()}
+        pcm = b"".join(block for plan in due.values() for _, block in plan.spans)
+        mp3 = await ffmpeg.run((*pcm_format, "-i", "pipe:0", *encoder_output(quality)), stdin=pcm) if pcm else b""
+        encoded |= await asyncio.to_thread(_assemble, due, mp3)
+    return [encoded[n] for n in range(len(plans))]
 
-    def assemble() -> list[EncodedChunk]:
-        encoded = iter(split_frames(mp3))
-        return [plan.assemble(encoded) for plan in plans]
 
-    return await asyncio.to_thread(assemble)
+def _assemble(plans: Mapping[int, _Plan], mp3: bytes) -> dict[int, EncodedChunk]:
+    frames = iter(split_frames(mp3))
+    assembled = {n: plan.assemble(frames) for n, plan in plans.items()}
+    return {n: chunk for n, chunk in assembled.items() if chunk is not None}
 
 
 def _on_grid(chunk: ChunkPcm) -> tuple[int, bytes]:

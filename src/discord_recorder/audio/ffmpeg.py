@@ -30,6 +30,9 @@ _MONO: Final = re.compile(rb"Stream #0:\d+.*: Audio: .*, mono[, ]")
 PCM_FORMAT: Final = ("-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", str(CHANNELS))
 """FFmpeg's name of the recorder's PCM, for an input or an output."""
 
+MONO_PCM_FORMAT: Final = ("-f", "s16le", "-ar", str(SAMPLE_RATE), "-ac", "1")
+"""The same of one of its channels."""
+
 PIPE_OUTPUT: Final = ("-flush_packets", "0", "pipe:1")
 """Output to stdout in blocks. Flushed packet by packet, a 10 s chunk of MP3 cost its reader 18 ms of CPU, not 4."""
 

@@ -6,11 +6,13 @@ heard between two silences, that speaker's frames are the mix as they are (see `
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol, Self
 
+from discord_recorder.audio.dual_mono import NoRoomError, is_dual_mono, to_mono, to_stereo
 from discord_recorder.audio.encode import DEFAULT_QUALITY, encoder_output
 from discord_recorder.audio.ffmpeg import Ffmpeg
 from discord_recorder.audio.framefile import storage_errors
@@ -66,7 +68,7 @@ async def mix_frames(
 ) -> bytes:
     """The MP3 frames `first..last` (`last` not included) of the sum of `sources`, aligned with them to the sample.
 
-    The sum is limited at -1 dBFS. At most one run of FFmpeg, none when no two sources have to be added. A window that
+    The sum is limited at -1 dBFS. No run of FFmpeg when no two sources have to be added. A window that
     is made again, because a source changed, has to be made with the same borders to join its neighbours.
 
     Args:
@@ -83,12 +85,21 @@ async def mix_frames(
         StorageError: a source could not be read, or the folder not be written.
     """
     window = await asyncio.to_thread(_Window.of, sources, first_frame, last_frame)
-    mixed = b""
-    if window.added:
-        with tempfile.TemporaryDirectory(prefix="mix-", dir=scratch, ignore_cleanup_errors=True) as folder:
-            inputs = await asyncio.to_thread(window.write_inputs, Path(folder))
-            mixed = await ffmpeg.run((*_mixing(inputs), *encoder_output(quality)))
+    if not window.added:
+        return await asyncio.to_thread(window.assemble, [])
+    with tempfile.TemporaryDirectory(prefix="mix-", dir=scratch, ignore_cleanup_errors=True) as folder:
+        try:
+            mixed = await _mixed(ffmpeg, window, quality, Path(folder), mono=window.dual_mono)
+        except NoRoomError:
+            mixed = await _mixed(ffmpeg, window, quality, Path(folder), mono=False)
     return await asyncio.to_thread(window.assemble, mixed)
+
+
+async def _mixed(ffmpeg: Ffmpeg, window: "_Window", quality: int, folder: Path, *, mono: bool) -> list[bytes]:
+    """The frames of the spans where sources are added."""
+    inputs = await asyncio.to_thread(window.write_inputs, folder, mono=mono)
+    frames = split_frames(await ffmpeg.run((*_mixing(inputs), *encoder_output(quality))))
+    return [to_stereo(frame) for frame in frames] if mono else frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,11 @@ class _Window:
     sources: list[list[bytes]]
     added: list[Span]
     copied: list[tuple[int, list[bytes]]]
+
+    @property
+    def dual_mono(self) -> bool:
+        """Whether all that is added has two channels that are the same."""
+        return all(map(is_dual_mono, chain.from_iterable(map(self._joined, self.sources))))
 
     @classmethod
     def of(cls, sources: Sequence[FrameSource], first: int, last: int) -> Self:
@@ -127,25 +143,27 @@ class _Window:
                 added.append(Span(first=start, last=end))
         return cls(first=first, last=last, first_needed=low, sources=heard, added=added, copied=copied)
 
-    def write_inputs(self, folder: Path) -> list[Path]:
+    def write_inputs(self, folder: Path, *, mono: bool) -> list[Path]:
         """Write one MP3 for each source that is heard where sources are added: those spans' frames, joined."""
         paths = []
         for number, frames in enumerate(self.sources):
-            joined = [
-                frame
-                for span in self.added
-                for frame in frames[span.first - self.first_needed : span.last - self.first_needed]
-            ]
+            joined = self._joined(frames)
             if not all(map(is_silent, joined)):
                 path = folder / f"{number}.mp3"
+                padded = (SILENT_FRAME, *joined, SILENT_FRAME, SILENT_FRAME)
                 with storage_errors("write", path):
-                    path.write_bytes(b"".join((SILENT_FRAME, *joined, SILENT_FRAME, SILENT_FRAME)))
+                    path.write_bytes(b"".join(map(to_mono, padded) if mono else padded))
                 paths.append(path)
         return paths
 
-    def assemble(self, mixed: bytes) -> bytes:
+    def _joined(self, frames: Sequence[bytes]) -> list[bytes]:
+        """A source's frames where sources are added."""
+        first = self.first_needed
+        return [frame for span in self.added for frame in frames[span.first - first : span.last - first]]
+
+    def assemble(self, mixed: Iterable[bytes]) -> bytes:
         """Put the encoded spans and the copied ones in their places."""
-        encoded = iter(split_frames(mixed))
+        encoded = iter(mixed)
         pieces = [(span.first, frames_of(span, encoded)) for span in self.added]
         return lay_out(self.first, self.last, pieces + self.copied)
 

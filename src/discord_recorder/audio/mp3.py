@@ -54,10 +54,10 @@ _MONO: Final = 3
 _PART_LENGTH_AT: Final = (20, 79, 138, 197)
 """First bit, within a stereo frame's side information, of the coded length of each granule and channel (12 bits)."""
 
-_BITRATES: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+BITRATES_KBPS: Final = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _SIZES: Final = {
     bytes((0xFF, 0xFA | unprotected, code << 4 | 0x04 | padding << 1 | private)): 3 * kbps + padding
-    for code, kbps in enumerate(_BITRATES, start=1)
+    for code, kbps in enumerate(BITRATES_KBPS, start=1)
     for unprotected in (0, 1)
     for padding in (0, 1)
     for private in (0, 1)
