@@ -1,1 +1,1 @@
-"""Discord voice in, Opus frames out: sans-I/O cores under one asyncio shell. Nothing is here yet."""
+"""Discord voice in, Opus frames out: sans-I/O cores under one asyncio shell."""
