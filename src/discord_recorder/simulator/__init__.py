@@ -1,1 +1,1 @@
-"""A Discord on loopback to run against. Nothing is here yet."""
+"""A Discord on loopback to run against: real bots and real voice clients take it for the real one."""
