@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -19,6 +19,10 @@ from tests.support.clock import FakeClock
 from tests.support.ffmpeg import UnreliableFfmpeg
 from tests.support.leaks import leaked_tasks, unhandled_errors
 from tests.support.recorder import OpenServices, quick_settings
+
+if TYPE_CHECKING:
+    from discord_recorder.simulator.server import Simulator
+    from tests.support.simulator import Scene
 
 # Nothing depends on the speed of the machine, and a recorder may serve many examples.
 hypothesis.settings.register_profile(
@@ -95,3 +99,22 @@ def unreliable(tmp_path: Path) -> UnreliableFfmpeg:
 def pushes_wait_for_sealing(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a slow machine too, a push that filled a chunk returns when the chunk has its row."""
     monkeypatch.setattr(sealing, "PATIENCE_SECONDS", 100.0)
+
+
+@pytest.fixture
+async def simulator(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["Simulator"]:
+    """A running simulated Discord, to which discord.py is pointed."""
+    from discord_recorder.simulator.server import Simulator  # noqa: PLC0415 - other tests need not wait for it
+    from tests.support.pointing import point_discord_py  # noqa: PLC0415
+
+    async with Simulator() as simulator:
+        point_discord_py(monkeypatch, simulator)
+        yield simulator
+
+
+@pytest.fixture
+def scene(simulator: "Simulator") -> "Scene":
+    """A guild with people, channels and a bot in that Discord."""
+    from tests.support.simulator import Scene  # noqa: PLC0415
+
+    return Scene(simulator)

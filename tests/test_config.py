@@ -195,3 +195,12 @@ class TestWrongFiles:
         Path("discord-recorder.toml").chmod(0)
         with pytest.raises(SettingsError, match=r"discord-recorder\.toml"):
             Settings()
+
+
+@pytest.mark.parametrize("url", ["discord.test/api/v10", "ftp://discord.test/api", "https:///api/v10"])
+def test_an_api_url_has_a_scheme_and_a_host(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"discord_api_url.*it takes https://HOST"):
+        Settings(discord_api_url=url)
+    assert (
+        Settings(discord_api_url="https://localhost:8443/api/v10").discord_api_url == "https://localhost:8443/api/v10"
+    )

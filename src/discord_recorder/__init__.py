@@ -25,6 +25,8 @@ from discord_recorder.errors import (
     SettingsError,
     StorageError,
     UserError,
+    VoiceChannelError,
+    VoiceConnectionError,
 )
 from discord_recorder.ids import generate_16_char_uuid
 
@@ -71,6 +73,8 @@ __all__ = [
     "StorageError",
     "TranscodeStatus",
     "UserError",
+    "VoiceChannelError",
+    "VoiceConnectionError",
     "__version__",
     "generate_16_char_uuid",
     "get_services_manager",

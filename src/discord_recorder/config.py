@@ -23,7 +23,6 @@ DEFAULT_CONFIG_FILE: Final = Path("discord-recorder.toml")
 FLUSH_INTERVAL_SECONDS: Final = (0.1, 300.0)
 """The least and the greatest length of a chunk."""
 
-_SQLITE_SCHEME: Final = "sqlite+aiosqlite"
 _MIB: Final = 1024 * 1024
 
 
@@ -43,6 +42,10 @@ class Settings(BaseSettings):
     storage_url: str = Field(
         "",
         description="Where finished recordings are kept: file:///FOLDER. Default: recordings/ in the data directory.",
+    )
+    discord_api_url: str = Field(
+        "",
+        description="Another Discord-compatible service, for bots that are attached: https://HOST[:PORT]/api/v10.",
     )
     ffmpeg_path: str | None = Field(
         None,
@@ -143,7 +146,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
-        if value and urlsplit(value).scheme not in ("sqlite", _SQLITE_SCHEME):
+        if value and urlsplit(value).scheme != "sqlite":
             raise ValueError("only sqlite:///FILE is supported in this version")
         if value and urlsplit(value).netloc:
             raise ValueError("sqlite:///FILE takes three slashes, or four for an absolute path")
@@ -159,6 +162,14 @@ class Settings(BaseSettings):
             parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/")
         ):
             raise ValueError("only file:///FOLDER (an absolute path) is supported in this version")
+        return value
+
+    @field_validator("discord_api_url")
+    @classmethod
+    def _known_api(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.netloc):
+            raise ValueError("it takes https://HOST[:PORT]/api/v10")
         return value
 
     @model_validator(mode="after")

@@ -79,3 +79,74 @@ class FfmpegTimeoutError(FfmpegError):
 
 class Mp3Error(DiscordRecorderError, ValueError):
     """Bytes that should be MPEG-1 Layer III frames are not."""
+
+
+class OpusError(DiscordRecorderError, ValueError):
+    """Bytes that should be an Opus packet are not."""
+
+
+class OggError(DiscordRecorderError, ValueError):
+    """Bytes that should be an Ogg Opus stream are not, or cannot become one."""
+
+
+class VoiceError(DiscordRecorderError):
+    """Something about a live voice connection went wrong."""
+
+
+class ParseError(VoiceError, ValueError):
+    """Bytes or fields from the network are not what they should be."""
+
+
+class ForgedPacketError(ParseError):
+    """A datagram did not come from our voice server, or was damaged: its authentication tag is wrong."""
+
+
+class DaveError(VoiceError):
+    """A frame was not opened or sealed by end-to-end encryption; `reason` is a `voice.dave.DaveFault`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class VoiceGatewayError(VoiceError):
+    """The voice gateway said what the protocol does not allow; the connection has to be made anew."""
+
+
+class VoiceGatewayTimeoutError(VoiceGatewayError):
+    """The voice gateway did not answer in time."""
+
+
+class VoiceConnectionError(VoiceError):
+    """A voice channel could not be joined; the message says why."""
+
+
+class VoiceChannelError(VoiceConnectionError, UserError):
+    """A voice channel cannot be joined as things are; the message says what to change."""
+
+
+class SimulatorError(UserError):
+    """The simulated Discord does not have what was asked of it, or nobody could do that there."""
+
+
+class ApiRefusalError(SimulatorError):
+    """What Discord's REST API answers instead of doing what it was asked: an HTTP status, and Discord's own code."""
+
+    def __init__(self, status: int, code: int, message: str, errors: object = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.errors = errors
+        """What is wrong with which field, in Discord's form."""
+
+
+class VoiceRefusalError(DiscordRecorderError):
+    """A client of the simulated voice gateway broke its rules; the connection is closed with `code`."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class MlsError(DiscordRecorderError, ValueError):
+    """A client of the simulated Discord sent MLS bytes that are malformed or that DAVE forbids."""

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from discord_recorder import DiscordRecorderError, ServicesManager
-from tests.faults import deaths, voices
+from discord_recorder.storage.records import Track
+from tests.faults import deaths, live_voices, voices
 from tests.support.recorder import quick_settings
 
 _CLONE_NEWNS: Final = 0x00020000
@@ -37,6 +38,7 @@ class Child:
         self._services = ServicesManager(self._settings)
         self._service = self._services.discord_recorder_service
         self._said: dict[tuple[int, int], int] = {}
+        self._places: dict[int, int] = {}
         self._random = random.Random(script["seed"])
         self._death = deaths.Death([], after=False)
         self._death.install()
@@ -57,9 +59,12 @@ class Child:
         """Start the services."""
         await self._services.start()
 
-    async def do_start(self, *, channel: int = 1, meeting: str, names: Mapping[str, str] | None = None) -> bool:
-        """Start a session."""
-        started = await self._service.start_session(channel, meeting, user_id=voices.ADA)
+    async def do_start(
+        self, *, channel: int = 1, meeting: str, names: Mapping[str, str] | None = None, handler: str | None = None
+    ) -> bool:
+        """Start a session; `handler` names a class of `live_voices`."""
+        chosen = None if handler is None else live_voices.HANDLERS[handler]
+        started = await self._service.start_session(channel, meeting, user_id=voices.ADA, session_handler_class=chosen)
         if started:
             for user, name in (names or {}).items():
                 await self._service.sessions[channel].set_speaker_name(user, name)
@@ -81,11 +86,28 @@ class Child:
 
     async def _push(self, channel: int, user: int, count: int, *, recorded: bool) -> None:
         before = self._said.get((channel, user), 0)
-        session = self._service.sessions[channel]
-        await session.push_audio_data(voices.said(user, before, count), user_id=user)
+        session, place = self._service.sessions[channel], self._places.pop(user, None)
+        await session.push_audio_data(voices.said(user, before, count), user_id=user, at_ms=place)
         if recorded:
             self._said[channel, user] = before + count
             self._tell(channel=channel, user=user, samples=before + count)
+
+    async def do_hear(self, *, seconds: float, users: list[int]) -> None:
+        """Hear everybody at once, in real time, as from a voice channel."""
+        live = self._service.sessions[1].go_live()
+        clock, start = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
+        for number in range(round(seconds / 0.02)):
+            arrived = clock()
+            live.on_frames([live_voices.frame(user, number, arrived) for user in users])
+            for user in users:
+                if number == 0:
+                    self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - live_voices.FRAME)
+                self._tell(channel=1, user=user, samples=(number + 1) * live_voices.FRAME)
+            await asyncio.sleep(max(0.0, start + (number + 1) * 0.02 - clock()))
+
+    async def do_skip(self, *, user: int, to_ms: int) -> None:
+        """Let a speaker go on at that session time."""
+        self._places[user] = to_ms
 
     async def do_pause(self, *, channel: int = 1) -> bool:
         """Pause."""

@@ -1,6 +1,7 @@
 """How a meeting has to end, whatever happened to it: one recording that holds all that was said, and no leftovers."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def assert_files_match(recording: RecordingDict) -> None:
         data = Path(track["path"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == track["sha256"], track["path"]
         assert len(data) == track["size_bytes"]
-    named = {Path(track["path"]) for track in recording["tracks"]}
+    named = {Path(path) for track in recording["tracks"] for path in (track["path"], track["master_path"]) if path}
     assert set(Path(recording["path"]).parent.iterdir()) == named
 
 
@@ -69,7 +70,7 @@ def assert_holds_voices(recording: RecordingDict, pushed: Mapping[int, int]) -> 
 
 async def assert_tidy(data_dir: Path) -> None:
     """Nothing is left in the temp folder, or will be in a moment."""
-    await soon(lambda: not list((data_dir / "temp").rglob("*")))
+    await soon(lambda: not any(folders or files for _, folders, files in os.walk(data_dir / "temp")))
 
 
 MOST_IN_FLIGHT_SAMPLES = 4800

@@ -12,9 +12,9 @@ from discord_recorder import ServicesManager
 from tests.faults.children import Recorder, die_at, recorder, speak
 from tests.faults.deadlines import soon
 from tests.faults.endings import assert_holds_voices, assert_tidy, ended, the_recording
-from tests.faults.voices import ADA, BEN, SPEAKERS, samples
+from tests.faults.voices import ADA, BEN, SPEAKERS, differences, joined, played, samples, silence, voice
 from tests.support.ffmpeg import UnreliableFfmpeg
-from tests.support.recorder import MEETING, quick_settings
+from tests.support.recorder import MEETING, quick_settings, track_of
 
 NAMES = {str(ADA): "Ada Lovelace"}
 OPEN: dict[str, Any] = {"do": "open"}
@@ -153,3 +153,45 @@ async def test_a_chunk_is_not_given_up_because_recorders_died(data_dir: Path, un
     unreliable.hold(False)
     await assert_finished_by_itself(data_dir, first)
     await soon(lambda: not unreliable.living)
+
+
+async def test_the_silence_between_pushes_is_kept(data_dir: Path) -> None:
+    """One speaker is silent for less than a chunk, the other for several."""
+    gaps = ({"do": "skip", "user": ADA, "to_ms": 1000}, {"do": "skip", "user": BEN, "to_ms": 3000})
+    script = (OPEN, START, speak(0.7, (ADA, BEN), pace=0), *gaps, speak(0.7, (ADA, BEN), pace=0), {"do": "wait"})
+    async with recorder(data_dir, *script, **BORDERS) as child:
+        await child.waits()
+        await child.killed()
+    said_samples, until = samples(0.7), {ADA: samples(1), BEN: samples(3)}
+    async with ServicesManager(quick_settings(data_dir)) as services:
+        recording = await the_recording(services)
+        expected = {
+            user: joined(
+                voice(user, 0, said_samples),
+                silence(goes_on - said_samples),
+                voice(user, said_samples, said_samples),
+            )
+            for user, goes_on in until.items()
+        }
+        for user, sound in expected.items():
+            heard = played(track_of(recording, user)["path"])
+            assert len(heard) == len(sound)
+            assert (heard - sound).std() < 0.05 * sound.std()
+            assert not differences(heard[: said_samples - samples(0.05)], sound)
+            assert not differences(heard[until[user] + samples(0.05) :], sound[until[user] + samples(0.05) :])
+
+
+async def test_lossless_masters_are_whole(data_dir: Path) -> None:
+    keep: dict[str, Any] = {"keep_master": True, **BORDERS}
+    async with recorder(data_dir, OPEN, START, speak(30, (ADA, BEN)), **keep) as child:
+        await child.has_pushed(samples(1.7))
+        await child.killed()
+    async with ServicesManager(quick_settings(data_dir, **keep)) as services:
+        recording = await the_recording(services)
+        for user, pushed in child.pushed.items():
+            master = track_of(recording, user)["master_path"]
+            assert master is not None
+            heard = played(master)
+            assert len(heard) >= pushed
+            assert (heard == voice(user, 0, len(heard))).all()
+        await assert_tidy(data_dir)

@@ -1,7 +1,8 @@
 """The database is locked by another program for longer than anybody waits: nothing is lost, and it is told."""
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 
 from discord_recorder import DatabaseBusyError, ServicesManager
 from discord_recorder.recording import sealing
+from discord_recorder.recording.queue import SqlTranscodeQueue
+from discord_recorder.recording.transcode import Transcoder
+from discord_recorder.storage.records import Chunk
 from tests.faults.deadlines import known, soon, true
 from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
 from tests.faults.voices import ADA, BEN, said, samples
@@ -154,3 +158,55 @@ async def test_opening_says_so_and_can_be_tried_again(data_dir: Path) -> None:
         await services.start()
     async with services:
         assert await services.discord_recorder_service.start_session(CHANNEL, MEETING)
+
+
+async def test_a_pause_whose_caller_is_cancelled_is_not_stored_for_good(
+    services: ServicesManager, data_dir: Path
+) -> None:
+    """The write has begun and waits for the lock; it ends, and the next one knows that it cannot know."""
+    service = services.discord_recorder_service
+    session = await started(services)
+    with locked(data_dir):
+        pausing = asyncio.ensure_future(service.pause_session(CHANNEL))
+        await soon(lambda: session.is_paused)
+        await asyncio.sleep(0)
+        pausing.cancel()
+        await asyncio.wait([pausing])
+    assert await service.resume_session(CHANNEL)
+
+    async def stored() -> bool:
+        meeting = await services.sql_recording_service.get_meeting(MEETING)
+        return meeting is not None and meeting["status"] == "recording"
+
+    await true(stored)
+    await session.tick()
+    assert await stored()
+
+
+async def test_work_that_breaks_while_the_database_is_locked_is_not_held_for_ever(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the transcode nor giving it back works; when its lease has ended it is tried again."""
+    transcode, tries = Transcoder.transcode, 0
+
+    async def broken_once(self: Transcoder, batch: Sequence[Chunk]) -> list[str]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise RuntimeError("a fault of ours")
+        return await transcode(self, batch)
+
+    async def locked_out(_self: SqlTranscodeQueue, _claimed: Sequence[Chunk]) -> None:
+        raise DatabaseBusyError("locked")
+
+    monkeypatch.setattr(Transcoder, "transcode", broken_once)
+    monkeypatch.setattr(SqlTranscodeQueue, "give_back", locked_out)
+    settings = quick_settings(data_dir, lease_seconds=3.0, transcode_time_limit_seconds=2.0)
+    async with ServicesManager(settings) as services:
+        session = await started(services)
+        await session.push_audio_data(said(ADA, 0, samples(1)), user_id=ADA)
+        assert await services.discord_recorder_service.wait_for_pending_transcodes(MEETING, 60)
+        assert tries == 2
+        await session.push_audio_data(said(ADA, samples(1), samples(1)), user_id=ADA)
+        assert await services.discord_recorder_service.stop_session(CHANNEL)
+        assert_holds_voices(await the_recording(services), {ADA: samples(2)})

@@ -1,12 +1,15 @@
 """Killed between the steps of promotion, deletion and mending: the next start ends with one consistent result."""
 
+import asyncio
+import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from discord_recorder import ServicesManager
+from discord_recorder import DiscordSessionHandler, ServicesManager
 from tests.faults.children import die_at, recorder, speak
 from tests.faults.deadlines import true
 from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
@@ -74,30 +77,37 @@ async def test_deletion(data_dir: Path, death: dict[str, Any]) -> None:
 
 
 async def record_with_a_hole(data_dir: Path, unreliable: UnreliableFfmpeg) -> None:
-    """A recording whose second second failed, of both speakers."""
-    hold = [said(user, 0, samples(3.3)) for user in (ADA, BEN)]
+    """A recording of both speakers whose second second failed."""
+
+    async def push(session: DiscordSessionHandler, first: float, last: float) -> None:
+        start, count = samples(first), samples(last - first)
+        for user in (ADA, BEN):
+            await session.push_audio_data(said(user, start, count), user_id=user)
+
+    async def settled(services: ServicesManager, wanted: list[str]) -> bool:
+        return sorted(row["transcode_status"] for row in await chunks_of(services)) == wanted
+
     async with ServicesManager(quick_settings(data_dir, ffmpeg_path=str(unreliable.path))) as services:
         session = await started(services)
-        for user, pcm in zip((ADA, BEN), hold, strict=True):
-            await session.push_audio_data(pcm[: samples(1) * 4], user_id=user)
-
-        async def all_done() -> bool:
-            return {row["transcode_status"] for row in await chunks_of(services)} == {"done"}
-
-        await true(all_done)
+        await push(session, 0, 1)
+        await true(lambda: settled(services, ["done", "done"]))
         unreliable.fail_always()
-        for user, pcm in zip((ADA, BEN), hold, strict=True):
-            await session.push_audio_data(pcm[samples(1) * 4 : samples(2) * 4], user_id=user)
-
-        async def both_failed() -> bool:
-            return [row["transcode_status"] for row in await chunks_of(services)].count("failed") == 2
-
-        await true(both_failed)
+        await push(session, 1, 2)
+        await true(lambda: settled(services, ["done", "done", "failed", "failed"]))
         unreliable.fail_always(False)
-        for user, pcm in zip((ADA, BEN), hold, strict=True):
-            await session.push_audio_data(pcm[samples(2) * 4 :], user_id=user)
+        await push(session, 2, 3.3)
         assert await services.discord_recorder_service.stop_session(CHANNEL)
         assert (await the_recording(services))["status"] == "incomplete"
+
+
+@pytest.fixture(scope="module")
+def recording_with_a_hole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory to copy; made once."""
+    folder = tmp_path_factory.mktemp("hole")
+    with ThreadPoolExecutor() as elsewhere:  # where no event loop runs
+        made = record_with_a_hole(folder / "data", UnreliableFfmpeg(folder / "unreliable"))
+        elsewhere.submit(asyncio.run, made).result()
+    return folder / "data"
 
 
 @pytest.mark.parametrize(
@@ -114,8 +124,8 @@ async def record_with_a_hole(data_dir: Path, unreliable: UnreliableFfmpeg) -> No
         pytest.param(die_at(MIX, "commit", "unlink", after=True), id="amid tidying"),
     ],
 )
-async def test_mending(data_dir: Path, unreliable: UnreliableFfmpeg, death: dict[str, Any]) -> None:
-    await record_with_a_hole(data_dir, unreliable)
+async def test_mending(data_dir: Path, recording_with_a_hole: Path, death: dict[str, Any]) -> None:
+    shutil.copytree(recording_with_a_hole, data_dir)
     await died(data_dir, OPEN, death, {"do": "retry", "meeting": MEETING}, *END)
     async with ServicesManager(quick_settings(data_dir)) as services:
         recording = await the_recording(services)

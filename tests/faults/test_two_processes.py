@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from discord_recorder import MeetingActiveError, ServicesManager
+from discord_recorder.recording import workers
 from tests.faults.children import Recorder, recorder, speak
 from tests.faults.deadlines import known, soon
 from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
@@ -59,9 +60,10 @@ async def test_many_begin_at_once_on_a_new_directory(data_dir: Path) -> None:
 
 
 async def test_the_workers_of_one_transcode_the_chunks_of_the_other(
-    data_dir: Path, unreliable: UnreliableFfmpeg
+    data_dir: Path, unreliable: UnreliableFfmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The owner's own FFmpeg hangs; what it holds comes back when the owner's time limit has ended it."""
+    monkeypatch.setattr(workers, "POLL_SECONDS", 0.05)  # so that the owner is not the first to claim it again
     unreliable.hold()
     script = (OPEN, start(), WAIT, speak(3, (ADA, BEN), pace=0), {"do": "stop"}, {"do": "close"})
     stuck: dict[str, Any] = {

@@ -1,15 +1,17 @@
 """Minutes of audio through chunks of 10 s come out as one file in which no border can be found."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 import discord_recorder
+from discord_recorder.audio.dual_mono import to_stereo
 from discord_recorder.audio.ffmpeg import PCM_FORMAT
 from discord_recorder.audio.mp3 import DELAY_SAMPLES
-from tests.audio.signals import clicks, encoded_at_once, run_ffmpeg, to_pcm, tone
+from tests.audio.signals import clicks, encoded_at_once, mono_at_once, run_ffmpeg, to_pcm, tone
 from tests.support.recorder import ALICE, OpenServices, push_in_pieces, started, stopped, track_of
 
 Pcm = npt.NDArray[np.int16]
@@ -42,6 +44,11 @@ def rms_dbfs(difference: npt.NDArray[np.floating]) -> float:
     return float(20 * np.log10(max(1e-10, np.sqrt(np.mean(difference**2)) / 32768)))
 
 
+def heard(frames: Sequence[bytes]) -> Pcm:
+    played = run_ffmpeg("-f", "mp3", "-i", "pipe:0", *PCM_FORMAT, "pipe:1", stdin=b"".join(frames))
+    return samples_of(played)[DELAY_SAMPLES:]
+
+
 def borders(seconds: int) -> range:
     return range(CHUNK_SECONDS * RATE, seconds * RATE, CHUNK_SECONDS * RATE)
 
@@ -69,11 +76,12 @@ async def test_speech_is_that_of_one_continuous_encode(open_services: OpenServic
     pcm = (voices * 2)[: seconds * RATE * 4]
     sound = await recorded(open_services, pcm)
     assert len(sound) == seconds * RATE
-    frames = b"".join(await asyncio.to_thread(encoded_at_once, pcm))
-    played = await asyncio.to_thread(run_ffmpeg, "-f", "mp3", "-i", "pipe:0", *PCM_FORMAT, "pipe:1", stdin=frames)
-    continuous = samples_of(played)[DELAY_SAMPLES:][: len(sound)]
-    difference = sound[:, 0].astype(np.float32) - continuous[:, 0]
+    continuous = await asyncio.to_thread(lambda: heard([to_stereo(frame) for frame in mono_at_once(pcm)]))
+    difference = sound[:, 0].astype(np.float32) - continuous[: len(sound), 0]
     assert rms_dbfs(difference) < -80
     for border in borders(seconds):
         for start in range(border - RATE, border + RATE, RATE // 10):
             assert rms_dbfs(difference[start : start + RATE // 10]) < -60, f"at {start / RATE} s"
+    source = samples_of(pcm)[:, 0].astype(np.float32)
+    in_stereo = await asyncio.to_thread(lambda: heard(encoded_at_once(pcm)))
+    assert rms_dbfs(sound[:, 0] - source) < rms_dbfs(in_stereo[: len(sound), 0] - source) + 1.5

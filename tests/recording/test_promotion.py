@@ -184,9 +184,9 @@ class TestOneTransaction:
     ) -> None:
         add, failures = recordings.add, 2
 
-        async def fail_at_first(*arguments: Any, **keywords: Any) -> None:
+        def fail_at_first(*arguments: Any, **keywords: Any) -> None:
             nonlocal failures
-            await add(*arguments, **keywords)
+            add(*arguments, **keywords)
             if failures:
                 failures -= 1
                 raise DatabaseError("the disk is full")

@@ -13,13 +13,11 @@ from tests.support.rows import MEETING_ID, a_chunk
 
 
 async def enqueued(queue: SqlTranscodeQueue, context: Context, new: Sequence[NewChunk]) -> list[Chunk]:
-    async with context.database.write() as tx:
-        return await queue.enqueue(tx, new)
+    return await context.database.write(queue.enqueue, new)
 
 
 async def rows(context: Context) -> list[Chunk]:
-    async with context.database.read() as tx:
-        return await chunks.of_meeting(tx, MEETING_ID)
+    return await context.database.read(chunks.of_meeting, MEETING_ID)
 
 
 async def test_three_tries_with_longer_and_longer_pauses(context: Context, clock: FakeClock) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from discord_recorder import Settings
 from discord_recorder.ids import MeetingId
@@ -28,9 +29,11 @@ def left_file(settings: Settings, name: str, content: bytes, user: int = ALICE) 
 
 
 async def left_meeting(context: Context, status: MeetingStatus = MeetingStatus.RECORDING) -> None:
-    async with context.database.write() as tx:
-        await meetings.add(tx, a_meeting(id=LEFT, status=status, owner="dead-1-aa", user_id=str(ALICE)))
-        await meetings.name_speakers(tx, LEFT, {Track(str(ALICE)): "Ada"})
+    def leave(tx: Connection) -> None:
+        meetings.add(tx, a_meeting(id=LEFT, status=status, owner="dead-1-aa", user_id=str(ALICE)))
+        meetings.name_speakers(tx, LEFT, {Track(str(ALICE)): "Ada"})
+
+    await context.database.write(leave)
 
 
 async def test_audio_that_no_row_names_is_recorded(
@@ -74,8 +77,7 @@ async def test_a_dead_workers_job_is_taken_over_at_once(
     )
     dead = new_context()
     queue = SqlTranscodeQueue(dead)
-    async with context.database.write() as tx:
-        await queue.enqueue(tx, [left])
+    await context.database.write(queue.enqueue, [left])
     assert len(await queue.claim(1)) == 1
     dead.registry.leave()
     async with open_services() as services:  # long before the lease ends
@@ -99,8 +101,7 @@ async def test_without_any_audio_it_just_ends(
 async def test_what_a_living_one_owns_is_left_alone(
     context: Context, settings: Settings, open_services: OpenServices
 ) -> None:
-    async with context.database.write() as tx:
-        await meetings.add(tx, a_meeting(id=LEFT, owner=context.owner))
+    await context.database.write(meetings.add, a_meeting(id=LEFT, owner=context.owner))
     path = left_file(settings, "000000000000-0.pcm", os.urandom(4800))
     async with open_services() as services:
         meeting = await services.sql_recording_service.get_meeting(LEFT)

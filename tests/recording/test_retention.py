@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from discord_recorder import ServicesManager, Settings, StorageError
 from discord_recorder.ids import MeetingId
@@ -40,17 +41,20 @@ GONE = MeetingId("0" * 16)
 
 async def leave_behind(settings: Settings, ages_hours: Iterable[float], status: MeetingStatus | None = None) -> None:
     """Rows and files of chunks that are DONE, of a meeting that ended so (None: that nobody knows)."""
-    database = Database(settings.database_file)
-    await database.open()
-    async with database.write() as tx:
+
+    def leave(tx: Connection) -> None:
         if status is not None:
-            await meetings.add(tx, a_meeting(id=GONE, status=status, owner=None))
+            meetings.add(tx, a_meeting(id=GONE, status=status, owner=None))
         for number, age in enumerate(ages_hours):
             chunk = a_chunk(number, meeting_id=GONE)
-            await chunks.add(tx, [chunk], START - timedelta(hours=age))
+            chunks.add(tx, [chunk], START - timedelta(hours=age))
             make_files(settings, chunk)
-        for chunk in await chunks.claim(tx, owner="me", now=0, lease_until=0, limit=100):
-            await chunks.settle(tx, chunk, transcode_status="done")
+        for claimed in chunks.claim(tx, owner="me", now=0, lease_until=0, limit=100):
+            chunks.settle(tx, claimed, transcode_status="done")
+
+    database = Database(settings.database_file)
+    await database.open()
+    await database.write(leave)
     await database.close()
 
 

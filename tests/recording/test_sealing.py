@@ -44,8 +44,7 @@ class Desk:
         self.sealer.submit(track, writer.take_closed())
 
     async def rows(self) -> list[Chunk]:
-        async with self.context.database.read() as tx:
-            return await chunks.of_meeting(tx, MEETING_ID)
+        return await self.context.database.read(chunks.of_meeting, MEETING_ID)
 
 
 @pytest.fixture
@@ -77,8 +76,8 @@ async def test_speakers_become_known_with_their_first_chunk(desk: Desk) -> None:
     desk.record(CHUNK)
     desk.record(CHUNK, BOB_TRACK)
     await desk.sealer.seal()
-    async with desk.context.database.read() as tx:
-        assert await meetings.speaker_names(tx, MEETING_ID) == {ALICE_TRACK: None, BOB_TRACK: None}
+    names = await desk.context.database.read(meetings.speaker_names, MEETING_ID)
+    assert names == {ALICE_TRACK: None, BOB_TRACK: None}
 
 
 async def test_what_waits_is_counted(desk: Desk) -> None:
@@ -96,12 +95,12 @@ async def test_what_waits_is_counted(desk: Desk) -> None:
 async def test_a_database_that_fails_loses_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     name_speakers, failures = meetings.name_speakers, 3
 
-    async def fail(tx: object, meeting_id: MeetingId, names: object) -> None:
+    def fail(tx: object, meeting_id: MeetingId, names: object) -> None:
         nonlocal failures
         if failures:
             failures -= 1
             raise DatabaseError("locked")
-        await name_speakers(tx, meeting_id, names)  # type: ignore[arg-type]
+        name_speakers(tx, meeting_id, names)  # type: ignore[arg-type]
 
     monkeypatch.setattr(meetings, "name_speakers", fail)
     desk.record(2 * CHUNK)
@@ -122,12 +121,12 @@ async def test_a_database_that_fails_loses_nothing(desk: Desk, monkeypatch: pyte
 async def test_by_itself_again_and_again(desk: Desk, monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     add, tried = chunks.add, 0
 
-    async def fail_twice(*arguments: object) -> list[Chunk]:
+    def fail_twice(*arguments: object) -> list[Chunk]:
         nonlocal tried
         tried += 1
         if tried <= 2:
             raise DatabaseError("locked")
-        return await add(*arguments)  # type: ignore[arg-type]
+        return add(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(chunks, "add", fail_twice)
     desk.sealer.start()

@@ -2,7 +2,10 @@
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
 
 from discord_recorder.errors import MeetingActiveError, MeetingNotFoundError
 from discord_recorder.ids import MeetingId, parse_meeting_id
@@ -12,6 +15,8 @@ from discord_recorder.recording.queue import SqlTranscodeQueue
 from discord_recorder.storage import chunks, meetings, recordings
 from discord_recorder.storage.records import LIVE, Meeting, MeetingStatus
 
+T = TypeVar("T")
+
 
 class Archive:
     """Meetings that are no sessions any more."""
@@ -20,6 +25,7 @@ class Archive:
         self._context = context
         self._queue = queue
         self._finalizer = finalizer
+        self._working: set[asyncio.Task[Any]] = set()
 
     async def wait_until_ended(self, meeting_id: str, max_wait_seconds: float) -> bool:
         """Wait until a stopped or retried meeting is out of processing; False when it still is in it at the limit."""
@@ -39,23 +45,7 @@ class Archive:
 
         Raises `MeetingNotFoundError`, and `MeetingActiveError` while another recorder owns the meeting.
         """
-        parsed = parse_meeting_id(meeting_id)
-        # Not while it is promoted or mended: that goes by what FAILED when it began, and deletes the rest.
-        async with self._finalizer.lock_of(parsed), self._context.database.write() as tx:
-            alive = await asyncio.to_thread(self._context.registry.alive)
-            meeting = await meetings.get(tx, parsed)
-            if meeting is None:
-                raise _unknown(parsed)
-            if meeting.owner != self._context.owner and meeting.owner in alive:
-                raise MeetingActiveError(f"Meeting {parsed} belongs to another running recorder; retry it there.")
-            queued = await chunks.retry_failed(tx, parsed)
-            if meeting.status not in LIVE:
-                await meetings.change(
-                    tx, parsed, status=MeetingStatus.PROCESSING, owner=self._context.owner, error=None
-                )
-        self._queue.announce()
-        self._finalizer.changed.send()
-        return queued
+        return await self._to_the_end(self._retry(parse_meeting_id(meeting_id)))
 
     async def delete(self, meeting_id: str) -> None:
         """Delete a meeting with everything it left: rows first, then files, so that nothing can bring it back.
@@ -63,38 +53,59 @@ class Archive:
         Raises `MeetingNotFoundError`, `MeetingActiveError` while it is recorded or processed, `StorageError` for files
         that could not be deleted (the cleanup tries again). One that cannot be promoted may be deleted all the same.
         """
-        parsed = parse_meeting_id(meeting_id)
-        async with self._finalizer.lock_of(parsed):
-            keys = await self._delete_rows(parsed)
-            await asyncio.to_thread(self._delete_files, parsed, keys)
-            async with self._context.database.write() as tx:
-                await meetings.forget_deletions(tx, [parsed])
+        await self._to_the_end(self._delete(parse_meeting_id(meeting_id)))
+
+    async def aclose(self) -> None:
+        """Let what is going on end."""
+        await asyncio.gather(*self._working, return_exceptions=True)
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do what a lock is held for; a caller that is cancelled stops waiting, the work goes on under its lock."""
+        working = asyncio.create_task(work)
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
+        return await asyncio.shield(working)
+
+    async def _retry(self, meeting_id: MeetingId) -> int:
+        # Not while it is promoted or mended: that goes by what FAILED when it began, and deletes the rest.
+        async with self._finalizer.lock_of(meeting_id):
+            queued = await self._context.database.write(self._queue_again, meeting_id)
+        self._queue.announce()
+        self._finalizer.look_again()
+        return queued
+
+    async def _delete(self, meeting_id: MeetingId) -> None:
+        async with self._finalizer.lock_of(meeting_id):
+            keys = await self._context.database.write(self._delete_rows, meeting_id)
+            await asyncio.to_thread(self._delete_files, meeting_id, keys)
+            await self._context.database.write(meetings.forget_deletions, [meeting_id])
 
     async def _meeting(self, meeting_id: MeetingId) -> Meeting:
-        async with self._context.database.read() as tx:
-            meeting = await meetings.get(tx, meeting_id)
-        if meeting is None:
-            raise _unknown(meeting_id)
-        return meeting
+        return await self._context.database.read(_existing, meeting_id)
 
-    async def _delete_rows(self, meeting_id: MeetingId) -> list[str]:
+    def _queue_again(self, tx: Connection, meeting_id: MeetingId) -> int:
+        meeting = _existing(tx, meeting_id)
+        if meeting.owner != self._context.owner and meeting.owner in self._context.registry.alive():
+            raise MeetingActiveError(f"Meeting {meeting_id} belongs to another running recorder; retry it there.")
+        queued = chunks.retry_failed(tx, meeting_id)
+        if meeting.status not in LIVE:
+            meetings.change(tx, meeting_id, status=MeetingStatus.PROCESSING, owner=self._context.owner, error=None)
+        return queued
+
+    def _delete_rows(self, tx: Connection, meeting_id: MeetingId) -> list[str]:
         """Forget a meeting, and give the keys of its files."""
-        async with self._context.database.write() as tx:
-            alive = await asyncio.to_thread(self._context.registry.alive)
-            meeting = await meetings.get(tx, meeting_id)
-            if meeting is None:
-                raise _unknown(meeting_id)
-            pending = meeting_id in await chunks.pending_meetings(tx)
-            stuck = meeting.owner == self._context.owner and meeting.error is not None and not pending
-            if meeting.status in LIVE or (meeting.owner in alive and not stuck):
-                raise MeetingActiveError(
-                    f"Meeting {meeting_id} is still {meeting.status}. Stop it and let it finish first."
-                )
-            found = await recordings.find(tx, meeting_id=meeting_id)
-            await recordings.remove(tx, meeting_id)
-            await chunks.remove(tx, [chunk.id for chunk in await chunks.of_meeting(tx, meeting_id)])
-            await meetings.remove(tx, meeting_id)
-            await meetings.note_deletion(tx, meeting_id)
+        meeting = _existing(tx, meeting_id)
+        pending = chunks.is_pending(tx, meeting_id)
+        stuck = meeting.owner == self._context.owner and meeting.error is not None and not pending
+        if meeting.status in LIVE or (meeting.owner in self._context.registry.alive() and not stuck):
+            raise MeetingActiveError(
+                f"Meeting {meeting_id} is still {meeting.status}. Stop it and let it finish first."
+            )
+        found = recordings.find(tx, meeting_id=meeting_id)
+        recordings.remove(tx, meeting_id)
+        chunks.remove(tx, [chunk.id for chunk in chunks.of_meeting(tx, meeting_id)])
+        meetings.remove(tx, meeting_id)
+        meetings.note_deletion(tx, meeting_id)
         tracks = [track for recording in found for track in recording.tracks]
         return [key for track in tracks for key in (track.key, track.master_key) if key]
 
@@ -104,5 +115,8 @@ class Archive:
             self._context.store.delete(key)
 
 
-def _unknown(meeting_id: MeetingId) -> MeetingNotFoundError:
-    return MeetingNotFoundError(f"There is no meeting {meeting_id}. `discord-recorder recordings` lists them.")
+def _existing(tx: Connection, meeting_id: MeetingId) -> Meeting:
+    meeting = meetings.get(tx, meeting_id)
+    if meeting is None:
+        raise MeetingNotFoundError(f"There is no meeting {meeting_id}. `discord-recorder recordings` lists them.")
+    return meeting

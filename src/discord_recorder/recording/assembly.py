@@ -60,7 +60,7 @@ class MeetingAssembly:
         self._task = asyncio.create_task(self._run(), name=f"assembly of {self._meeting_id}")
 
     def kick(self) -> None:
-        """Tell that chunks were sealed or settled."""
+        """Tell that chunks were settled."""
         self._kicked.set()
 
     async def aclose(self) -> None:
@@ -94,8 +94,7 @@ class MeetingAssembly:
         Raises `StorageError` or `OSError` when the disk does not take them. May be called again.
         """
         async with self._lock:
-            async with self._context.database.read() as tx:
-                self.expect(await chunks.of_meeting(tx, self._meeting_id))
+            self.expect(await self._context.database.read(chunks.of_meeting, self._meeting_id))
             await self._splice()
             lanes = {track: (lane.spliced, lane.end_sample) for track, lane in self._lanes.items()}
             mix_error = None
@@ -125,10 +124,8 @@ class MeetingAssembly:
         unspliced = {chunk.id for lane in self._lanes.values() for chunk in lane.waiting} | self._failed
         if not unspliced:
             return
-        async with self._context.database.read() as tx:
-            rows = await chunks.of_meeting(
-                tx, self._meeting_id, TranscodeStatus.DONE, TranscodeStatus.FAILED, from_id=min(unspliced)
-            )
+        ended = (TranscodeStatus.DONE, TranscodeStatus.FAILED)
+        rows = await self._context.database.read(chunks.of_meeting, self._meeting_id, *ended, from_id=min(unspliced))
         settled = {row.id: row for row in rows if row.id in unspliced}
         for row in settled.values():
             if row.id in self._failed and row.transcode_status is TranscodeStatus.DONE:  # a late retry

@@ -1,7 +1,8 @@
-"""The file of one chunk of pushed audio: raw PCM that tells by its name where it belongs.
+"""The files of chunks, which tell by their names where they belong, and the raw PCM of pushed audio in them.
 
 Audio is written as it comes, so that a killed process loses nothing that was accepted. The name holds all that is
-needed to place the file when no row names it yet (`temp/MEETING/TRACK/START-PREROLL.pcm`, both in samples).
+needed to place the file when no row names it yet (`temp/MEETING/TRACK/START-PREROLL.pcm`, both in samples). Opus files
+(`opus_file`) are named in the same way.
 """
 
 import os
@@ -14,9 +15,16 @@ from typing import Final
 from discord_recorder.audio.pcm import SAMPLE_BYTES
 from discord_recorder.storage.files import sync_file
 
-SUFFIX: Final = ".pcm"
+PCM: Final = ".pcm"
+"""A chunk of pushed audio."""
 
-_NAME: Final = re.compile(r"(?P<start>\d{12})-(?P<preroll>\d{1,6})\.pcm", re.ASCII)
+OPUS: Final = ".ogg"
+"""A chunk of a live call: Opus as it was received."""
+
+JOURNAL: Final = ".journal"
+"""Opus as it was received, kept until the handler class's own audio of that time is stored; of a chunk's form."""
+
+_NAME: Final = re.compile(r"(?P<start>\d{12})-(?P<preroll>\d{1,6})(?P<suffix>\.(?:pcm|ogg|journal))", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +33,20 @@ class ChunkPlace:
 
     start_sample: int
     preroll_samples: int
+    suffix: str = PCM
 
     @property
     def file_name(self) -> str:
         """The name that says it."""
-        return f"{self.start_sample:012d}-{self.preroll_samples}{SUFFIX}"
+        return f"{self.start_sample:012d}-{self.preroll_samples}{self.suffix}"
 
     @classmethod
     def of_file(cls, path: Path) -> "ChunkPlace | None":
         """What a file's name says; None when it is no chunk file."""
         match = _NAME.fullmatch(path.name)
-        return match and cls(start_sample=int(match["start"]), preroll_samples=int(match["preroll"]))
+        return match and cls(
+            start_sample=int(match["start"]), preroll_samples=int(match["preroll"]), suffix=match["suffix"]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +57,7 @@ class ClosedChunk:
     place: ChunkPlace
     sample_count: int
     accepted_bytes: int = 0
-    """What was pushed of it; the rest is silence in between."""
+    """What was pushed or received of it; the rest is silence in between."""
     descriptor: int | None = None
     """The open file, where this process wrote it."""
 
@@ -76,7 +87,7 @@ class OpenChunk:
         self.accepted_bytes = 0
         self.opened_at = opened_at
         self.path = folder / place.file_name
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         self._base = len(preroll)
         self._dirty = True
         try:
@@ -97,6 +108,15 @@ class OpenChunk:
         self._dirty = True
         os.ftruncate(self._descriptor, self._base + (self.sample_count + samples) * SAMPLE_BYTES)
         self.sample_count += samples
+
+    def tail(self, most_bytes: int) -> bytes:
+        """The last bytes of the file, its pre-roll included; nothing when the disk does not give them back."""
+        size = self._base + self.sample_count * SAMPLE_BYTES
+        length = min(size, most_bytes)
+        try:
+            return os.pread(self._descriptor, length, size - length)
+        except OSError:  # the audio is on its way to the disk all the same; only the seam suffers
+            return b""
 
     def unsynced_descriptor(self) -> int | None:
         """A descriptor of its own for `sync_and_close`, None when nothing was written since the last one."""

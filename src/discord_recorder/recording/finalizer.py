@@ -41,6 +41,7 @@ class Finalizer:
         self._closing_at = math.inf
         self.changed = Signal()
         """Sent when the state of a chunk or a meeting has changed here."""
+        self._due = Signal()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -60,8 +61,7 @@ class Finalizer:
 
     async def is_pending(self, meeting_id: MeetingId) -> bool:
         """True while chunks of the meeting are QUEUED or IN_PROGRESS, or one that is DONE is still being cleaned."""
-        async with self._context.database.read() as tx:
-            pending = meeting_id in await chunks.pending_meetings(tx)
+        pending = await self._context.database.read(chunks.is_pending, meeting_id)
         return pending or self._is_busy_with(meeting_id)  # in this order: a chunk becomes DONE before it is put down
 
     async def wait_until_settled(self, meeting_id: MeetingId, max_wait_seconds: float) -> bool:
@@ -79,8 +79,7 @@ class Finalizer:
     async def finalize(self, meeting_id: MeetingId) -> None:
         """Promote or mend a meeting now if it is ready and ours; raises what kept it from being done."""
         async with self.lock_of(meeting_id):
-            async with self._context.database.read() as tx:
-                meeting = await meetings.get(tx, meeting_id)
+            meeting = await self._context.database.read(meetings.get, meeting_id)
             if meeting is None or meeting.status is not MeetingStatus.PROCESSING:
                 return
             if meeting.owner != self._context.owner or await self.is_pending(meeting_id):
@@ -94,6 +93,11 @@ class Finalizer:
     def lock_of(self, meeting_id: MeetingId) -> asyncio.Lock:
         """Held while a meeting is promoted or mended; hold it to keep that from happening."""
         return self._locks.setdefault(meeting_id, asyncio.Lock())
+
+    def look_again(self) -> None:
+        """Tell that a meeting in processing, or one of its chunks, has changed."""
+        self.changed.send()
+        self._due.send()
 
     def hurry(self, max_wait_seconds: float) -> None:
         """Let nobody wait for transcodes longer than that from now on, also who is waiting already."""
@@ -111,7 +115,7 @@ class Finalizer:
     async def _run(self) -> None:
         look_again_at = 0.0
         while True:
-            ticket = self.changed.ticket()
+            ticket = self._due.ticket()
             try:
                 if self._context.clock.monotonic() >= look_again_at:
                     await self._recovery.take_over()
@@ -119,7 +123,7 @@ class Finalizer:
                 await self._round()
             except Exception:
                 log.exception("The finalizer was interrupted; it goes on")
-            await self.changed.wait(ticket, POLL_SECONDS)
+            await self._due.wait(ticket, POLL_SECONDS)
 
     async def _round(self) -> None:
         now = self._context.clock.monotonic()
@@ -138,10 +142,9 @@ class Finalizer:
         log.error(
             "A meeting could not be promoted yet", extra={"meeting": meeting_id, "again_in": pause}, exc_info=error
         )
-        async with self._context.database.write() as tx:
-            await meetings.change(tx, meeting_id, error=str(error) or type(error).__name__)
+        await self._context.database.write(meetings.change, meeting_id, error=str(error) or type(error).__name__)
 
     async def _owned(self) -> list[MeetingId]:
-        async with self._context.database.read() as tx:
-            mine = await meetings.find(tx, MeetingStatus.PROCESSING, owner=self._context.owner)
+        find = meetings.find
+        mine = await self._context.database.read(find, MeetingStatus.PROCESSING, owner=self._context.owner)
         return [meeting.id for meeting in mine]

@@ -3,8 +3,12 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Coroutine, Sequence
+import shutil
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final
+
+from sqlalchemy import Connection
 
 from discord_recorder.errors import (
     DatabaseError,
@@ -13,6 +17,7 @@ from discord_recorder.errors import (
 )
 from discord_recorder.ids import Snowflake, generate_16_char_uuid, parse_meeting_id, parse_snowflake
 from discord_recorder.recording.archive import Archive
+from discord_recorder.recording.calls import Calls
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.disk import DiskWatch
 from discord_recorder.recording.finalizer import Finalizer
@@ -22,9 +27,11 @@ from discord_recorder.recording.retention import Retention
 from discord_recorder.recording.session import DiscordSessionHandler
 from discord_recorder.recording.sessions import Sessions
 from discord_recorder.recording.status import SessionStatus
+from discord_recorder.recording.voice_port import VoicePlace, VoicePort
 from discord_recorder.recording.workers import WorkerPool
 from discord_recorder.storage import meetings
 from discord_recorder.storage.records import LIVE, Chunk, Meeting, MeetingStatus
+from discord_recorder.voice.sink import Ended
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +43,17 @@ RETRY_SECONDS: Final = 1.0
 
 
 class RecordingManager:
-    """All sessions of this process, and the workers, the finalizer and the cleanup behind them."""
+    """All sessions of this process, and the workers, the finalizer and the cleanup behind them.
 
-    def __init__(self, context: Context, sessions: Sessions) -> None:
+    `voice` gives the way into voice channels of now; without one, sessions are pushed to.
+    """
+
+    def __init__(
+        self, context: Context, sessions: Sessions, voice: Callable[[], VoicePort | None] = lambda: None
+    ) -> None:
         self.sessions = sessions
         self._context = context
+        self._calls = Calls(voice)
         self._queue = SqlTranscodeQueue(context)
         self._workers = WorkerPool(context, self._queue, self._settled)
         self._recovery = Recovery(context, self._queue)
@@ -64,6 +77,7 @@ class RecordingManager:
 
         A caller that is cancelled shortens the grace period; everything is put down in good order all the same.
         """
+        self._calls.close()
         try:
             await self._finish(self._context.settings.shutdown_grace_seconds)
         finally:
@@ -96,6 +110,8 @@ class RecordingManager:
         for task in stopping:
             task.cancel()
         await asyncio.gather(*stopping, return_exceptions=True)
+        await self._calls.aclose()
+        await self.archive.aclose()
         await self._finalizer.aclose()
         await self._workers.aclose()
         for channel_id in list(self.sessions):
@@ -103,8 +119,7 @@ class RecordingManager:
             await session.aclose()
             self.sessions.remove(parse_snowflake(channel_id, "channel id"))
         try:
-            async with self._context.database.write() as tx:
-                await meetings.disown(tx, self._context.owner)
+            await self._context.database.write(meetings.disown, self._context.owner)
         except DiscordRecorderError:
             log.warning("Meetings in work could not be given up; the next start takes them over all the same")
 
@@ -122,7 +137,11 @@ class RecordingManager:
     ) -> bool:
         """Start a session; False when the channel has one already, in this process or another one.
 
-        Raises `InvalidIdError`, `MeetingExistsError`, `StorageError` when the disk is full, `DatabaseError`.
+        With a bot attached it returns when the channel was joined and audio can flow. What is not given of guild and
+        title is the channel's then.
+
+        Raises `InvalidIdError`, `MeetingExistsError`, `StorageError` when the disk is full, `DatabaseError`, and
+        `VoiceConnectionError` when the channel cannot be joined: then nothing is left behind.
         """
         channel = parse_snowflake(channel_id, "channel id")
         meeting = Meeting(
@@ -142,26 +161,17 @@ class RecordingManager:
         )
         if channel in self.sessions or channel in self._starting:
             return False
-        DiskWatch(self._context.settings).require_room()
         self._starting.add(channel)
         try:
-            if not await self._register(meeting):
-                return False
-            try:
-                session = session_handler_class(
-                    context=self._context, queue=self._queue, meeting=meeting, on_broken=self._session_broken
-                )
-            except Exception:  # a handler class of the caller's; nothing was recorded
-                await self._unregister(meeting)
-                raise
-            session.start()
-            self.sessions.add(channel, session)
+            place = await self._calls.find(channel)
+            DiskWatch(self._context.settings).require_room()
+            meeting = _in_place(meeting, place)
+            return await self._start(meeting, place, session_handler_class)
         except asyncio.CancelledError:
             await self._unregister(meeting)
             raise
         finally:
             self._starting.discard(channel)
-        return True
 
     async def stop(
         self, channel_id: int | str, *, max_wait_seconds: float | None = None, reason: str = STOPPED
@@ -225,27 +235,70 @@ class RecordingManager:
         """How often the cleanup could not delete a file, since the start."""
         return self._retention.undeletable_files
 
+    async def stop_calls(self, *, max_wait_seconds: float, reason: str) -> None:
+        """Stop the sessions that joined a channel, those that are only pushed to not."""
+        stops = (self.stop(each, max_wait_seconds=max_wait_seconds, reason=reason) for each in self._calls.joined())
+        for error in await asyncio.gather(*stops, return_exceptions=True):
+            if isinstance(error, Exception):
+                log.error("A session could not be stopped; it is tried again", exc_info=error)
+
     # --- inside
 
-    async def _register(self, meeting: Meeting) -> bool:
-        async with self._context.database.write() as tx:
-            alive = await asyncio.to_thread(self._context.registry.alive)
-            live = await meetings.find(tx, *LIVE, channel_id=meeting.channel_id)
-            # One of our own is no session here (`sessions` has those), but a dead recorder's that is being taken over.
-            if any(other.owner in alive - {self._context.owner} for other in live):
-                return False
-            if not await meetings.add(tx, meeting):
-                raise MeetingExistsError(
-                    f"Meeting id {meeting.id} was used before, and a recording is never overwritten. Leave the id out "
-                    "to have one made, or use generate_16_char_uuid()."
-                )
+    async def _start(
+        self, meeting: Meeting, place: VoicePlace | None, session_handler_class: type[DiscordSessionHandler]
+    ) -> bool:
+        if not await self._context.database.write(self._register, meeting):
+            return False
+        try:
+            session = session_handler_class(
+                context=self._context,
+                queue=self._queue,
+                meeting=meeting,
+                on_broken=self._session_broken,
+                on_voice_ended=self._voice_ended,
+            )
+        except Exception:  # a handler class of the caller's; nothing was recorded
+            await self._unregister(meeting)
+            raise
+        session.start()
+        ended = None
+        if place is not None:
+            try:
+                ended = await self._calls.join(place, session)
+            except BaseException:
+                await session.aclose()
+                await self._unregister(meeting)
+                raise
+        self.sessions.add(parse_snowflake(meeting.channel_id, "channel id"), session)
+        if ended is not None:  # while the last step of joining was made
+            self._voice_ended(session, ended)
+        return True
+
+    def _register(self, tx: Connection, meeting: Meeting) -> bool:
+        alive = self._context.registry.alive()
+        live = meetings.find(tx, *LIVE, channel_id=meeting.channel_id)
+        # One of our own is no session here (`sessions` has those), but a dead recorder's that is being taken over.
+        if any(other.owner in alive - {self._context.owner} for other in live):
+            return False
+        if not meetings.add(tx, meeting):
+            raise MeetingExistsError(
+                f"Meeting id {meeting.id} was used before, and a recording is never overwritten. Leave the id out "
+                "to have one made, or use generate_16_char_uuid()."
+            )
         return True
 
     async def _unregister(self, meeting: Meeting) -> None:
         """Forget a meeting that got no session; nothing happens when it was not registered."""
-        async with self._context.database.write() as tx:
-            if await meetings.get(tx, meeting.id) == meeting:
-                await meetings.remove(tx, meeting.id)
+
+        def forget(tx: Connection) -> bool:
+            registered = meetings.get(tx, meeting.id) == meeting
+            if registered:
+                meetings.remove(tx, meeting.id)
+            return registered
+
+        if await self._context.database.write(forget):
+            folder = self._context.meeting_folder(meeting.id)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _begin(self, channel: Snowflake, stop: Coroutine[Any, Any, bool]) -> asyncio.Task[bool]:
         stopping = asyncio.create_task(stop, name=f"stop of {channel}")
@@ -261,6 +314,7 @@ class RecordingManager:
         self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float, reason: str
     ) -> bool:
         try:
+            await self._calls.leave(channel)
             await self._seal_off(session, reason)
         except DatabaseError:
             self._begin(channel, self._stop_patiently(channel, session, max_wait_seconds, reason))
@@ -270,6 +324,7 @@ class RecordingManager:
     async def _stop_patiently(
         self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float, reason: str
     ) -> bool:
+        await self._calls.leave(channel)
         while True:
             try:
                 await self._seal_off(session, reason)
@@ -285,16 +340,20 @@ class RecordingManager:
         """Bring a session's audio and its end into the database; may be repeated."""
         await session.end()
         self._finalizer.adopt(session.meeting_id, session.assembly)
-        async with self._context.database.write() as tx:
-            await meetings.name_speakers(tx, session.meeting_id, session.speaker_names)
-            await meetings.change(
+        names, ended_at = session.speaker_names, self._context.clock.now()
+
+        def end(tx: Connection) -> None:
+            meetings.name_speakers(tx, session.meeting_id, names)
+            meetings.change(
                 tx,
                 session.meeting_id,
                 status=MeetingStatus.PROCESSING,
                 end_reason=reason,
-                ended_at=self._context.clock.now(),
+                ended_at=ended_at,
                 paused_dropped_bytes=session.dropped_bytes,
             )
+
+        await self._context.database.write(end)
 
     async def _promote(self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float) -> bool:
         try:
@@ -307,11 +366,19 @@ class RecordingManager:
         finally:
             self.sessions.remove(channel)
             await session.aclose()
-            self._finalizer.changed.send()
+            self._finalizer.look_again()
         return True
 
     def _session_broken(self, session: DiscordSessionHandler, reason: str) -> None:
         log.error("A session ends: %s", reason, extra={"meeting": session.meeting_id})
+        self._end_by_itself(session, reason)
+
+    def _voice_ended(self, session: DiscordSessionHandler, ended: Ended) -> None:
+        log.info("A voice connection has ended: %s", ended, extra={"meeting": session.meeting_id})
+        if self.sessions.get(session.channel_id) is session:  # else it is still being joined, which fails then
+            self._end_by_itself(session, str(ended))
+
+    def _end_by_itself(self, session: DiscordSessionHandler, reason: str) -> None:
         channel = parse_snowflake(session.channel_id, "channel id")
         if channel not in self._stopping:
             wait = self._context.settings.transcode_wait_seconds
@@ -319,10 +386,13 @@ class RecordingManager:
 
     async def _settled(self, done: Sequence[Chunk]) -> None:
         by_meeting = {session.meeting_id: session for session in self.sessions.values()}
-        for meeting_id in {chunk.meeting_id for chunk in done}:
-            if (session := by_meeting.get(meeting_id)) is not None:
+        sessions = [by_meeting.get(meeting_id) for meeting_id in {chunk.meeting_id for chunk in done}]
+        for session in sessions:
+            if session is not None:
                 session.assembly.kick()
         self._finalizer.changed.send()
+        if None in sessions:  # a chunk of a meeting that is in processing; a session's stop looks for itself
+            self._finalizer.look_again()
 
     async def _cleanup_loop(self) -> None:
         while True:
@@ -331,3 +401,10 @@ class RecordingManager:
                 await self.cleanup_old_temp_recordings_once()
             except Exception:
                 log.exception("The cleanup was interrupted; it runs again next time")
+
+
+def _in_place(meeting: Meeting, place: VoicePlace | None) -> Meeting:
+    """A meeting with what its channel tells, where the caller told nothing."""
+    if place is None:
+        return meeting
+    return replace(meeting, guild_id=meeting.guild_id or place.guild_id, title=meeting.title or place.channel_name)

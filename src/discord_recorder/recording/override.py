@@ -31,6 +31,32 @@ class Placement:
         return at_ms
 
 
+@dataclass(slots=True)
+class LivePermit:
+    """Lets an override record the frame of a live call that it was called with; revoked when it has taken too long."""
+
+    is_revoked: bool = False
+
+
+_permit: Final = contextvars.ContextVar[LivePermit | None]("discord_recorder_permit", default=None)
+
+
+async def permitted(permit: LivePermit, push: Coroutine[Any, Any, None]) -> None:
+    """Await a push under a permit; to be run as a task of its own."""
+    _permit.set(permit)
+    await push
+
+
+def check_permit() -> None:
+    """Raise `InvalidAudioError` for what comes from an override of a live call whose permit was revoked."""
+    permit = _permit.get()
+    if permit is not None and permit.is_revoked:
+        raise InvalidAudioError(
+            "Audio of a live call was pushed after push_audio_data had ended or taken too long for it; it was recorded "
+            "as it came. Push it from within push_audio_data."
+        )
+
+
 _current: Final = contextvars.ContextVar[Placement | None]("discord_recorder_placement", default=None)
 
 

@@ -3,15 +3,15 @@
 import asyncio
 import dataclasses
 import logging
-import wave
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from discord_recorder.audio.ffmpeg import PCM_FORMAT
 from discord_recorder.audio.framefile import FinishedTrack
-from discord_recorder.audio.pcm import CHANNELS, SAMPLE_BYTES, SAMPLE_RATE
+from discord_recorder.audio.pcm import SAMPLE_BYTES, SAMPLE_RATE
+from discord_recorder.audio.wav import write_wav
 from discord_recorder.errors import FfmpegError, MeetingNotFoundError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.assembly import MeetingAssembly
@@ -48,10 +48,7 @@ class Promoter:
         A crash at any point leaves a meeting in `processing`, and the next call does the work again. Raises
         `StorageError`, `DatabaseError` or `OSError` when that has to be later.
         """
-        async with self._context.database.read() as tx:
-            meeting = await meetings.get(tx, meeting_id)
-            existing = await recordings.find(tx, meeting_id=meeting_id)
-            rows = await chunks.of_meeting(tx, meeting_id)
+        meeting, existing, rows = await self._context.database.read(_all_of, meeting_id)
         if meeting is None:
             raise MeetingNotFoundError(f"There is no meeting {meeting_id}.")
         if existing:
@@ -59,8 +56,7 @@ class Promoter:
         elif rows:
             await self._promote(meeting, rows, assembly or MeetingAssembly(self._context, meeting_id))
         else:
-            async with self._context.database.write() as tx:
-                await _end(tx, meeting_id, rows, hopeless=False)
+            await self._context.database.write(_end, meeting_id, rows, hopeless=False)
         await asyncio.to_thread(self._tidy, meeting_id, rows)
 
     async def _promote(self, meeting: Meeting, rows: Sequence[Chunk], assembly: MeetingAssembly) -> None:
@@ -74,18 +70,22 @@ class Promoter:
             await self._store(meeting.id, track, file, masters.get(track)) for track, file in sorted(finished.items())
         ]
         whole = mix_error is None and not any(row.transcode_status is TranscodeStatus.FAILED for row in rows)
-        async with self._context.database.write() as tx:
-            names = await meetings.speaker_names(tx, meeting.id)
-            await recordings.add(
+        ended_at = meeting.ended_at or self._context.clock.now()
+
+        def promote(tx: Connection) -> None:
+            names = meetings.speaker_names(tx, meeting.id)
+            recordings.add(
                 tx,
                 meeting,
                 status=RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE,
-                ended_at=meeting.ended_at or self._context.clock.now(),
+                ended_at=ended_at,
                 tracks=[_named(track, names) for track in tracks],
             )
-            await chunks.remove(tx, [row.id for row in rows if row.transcode_status is TranscodeStatus.DONE])
+            chunks.remove(tx, [row.id for row in rows if row.transcode_status is TranscodeStatus.DONE])
             hopeless = all(row.transcode_status is TranscodeStatus.FAILED for row in rows)
-            await _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
+            _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
+
+        await self._context.database.write(promote)
 
     async def _store(
         self, meeting_id: MeetingId, track: Track, file: FinishedTrack, master: Path | None
@@ -127,7 +127,7 @@ class Promoter:
         except FfmpegError:
             log.exception("A FLAC master could not be made; it is kept as WAV", extra={"path": str(pcm)})
             flac = pcm.with_suffix(".wav")
-            await asyncio.to_thread(_write_wav, pcm, flac)
+            await asyncio.to_thread(write_wav, pcm, flac)
         await asyncio.to_thread(sync_file, flac)
         return flac
 
@@ -142,9 +142,10 @@ class Promoter:
         kept = {track.track: track for track in recording.tracks}
         whole = mix_error is None and len(mended) == len(rows)
         hopeless = bool(rows) and not mended and await asyncio.to_thread(files.hold_nothing)
-        async with self._context.database.write() as tx:
-            names = await meetings.speaker_names(tx, meeting.id)
-            await recordings.replace_tracks(
+
+        def mend(tx: Connection) -> None:
+            names = meetings.speaker_names(tx, meeting.id)
+            recordings.replace_tracks(
                 tx,
                 recording,
                 status=RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE,
@@ -154,8 +155,10 @@ class Promoter:
                 ],
                 dropped=[MIX_TRACK] if mix_error is not None else [],  # it lacks what was mended; `retry` makes it anew
             )
-            await chunks.remove(tx, [row.id for row in mended])
-            await _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
+            chunks.remove(tx, [row.id for row in mended])
+            _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
+
+        await self._context.database.write(mend)
 
     # --- files
 
@@ -178,8 +181,16 @@ class Promoter:
         remove_empty_folders(folder)
 
 
-async def _end(
-    tx: AsyncConnection,
+def _all_of(tx: Connection, meeting_id: MeetingId) -> tuple[Meeting | None, list[Recording], list[Chunk]]:
+    return (
+        meetings.get(tx, meeting_id),
+        recordings.find(tx, meeting_id=meeting_id),
+        chunks.of_meeting(tx, meeting_id),
+    )
+
+
+def _end(
+    tx: Connection,
     meeting_id: MeetingId,
     rows: Sequence[Chunk],
     *,
@@ -189,22 +200,13 @@ async def _end(
     errors = [row.error for row in rows if row.transcode_status is TranscodeStatus.FAILED]
     if mix_error is not None:
         errors.append(f"the mix could not be made: {mix_error}")
-    await meetings.change(
+    meetings.change(
         tx,
         meeting_id,
         status=MeetingStatus.FAILED if hopeless else MeetingStatus.COMPLETED,
         error=errors[0] if errors else None,
         owner=None,
     )
-
-
-def _write_wav(pcm: Path, target: Path) -> None:
-    with pcm.open("rb") as source, wave.open(str(target), "wb") as sound:
-        sound.setnchannels(CHANNELS)
-        sound.setsampwidth(SAMPLE_BYTES // CHANNELS)
-        sound.setframerate(SAMPLE_RATE)
-        while block := source.read(SAMPLE_RATE * SAMPLE_BYTES):
-            sound.writeframes(block)
 
 
 def _named(track: RecordingTrack, names: Mapping[Track, str | None], master_key: str | None = None) -> RecordingTrack:

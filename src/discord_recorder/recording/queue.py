@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection
 
 from discord_recorder.recording.context import Context
 from discord_recorder.storage import chunks
@@ -18,7 +18,7 @@ from discord_recorder.storage.records import Chunk, NewChunk, TranscodeStatus
 class TranscodeQueue(Protocol):
     """Takes sealed chunks."""
 
-    async def enqueue(self, tx: AsyncConnection, new: Sequence[NewChunk]) -> list[Chunk]:
+    def enqueue(self, tx: Connection, new: Sequence[NewChunk]) -> list[Chunk]:
         """Add rows and jobs in the caller's transaction; call `announce` after its commit."""
 
     def announce(self) -> None:
@@ -27,9 +27,6 @@ class TranscodeQueue(Protocol):
 
 class JobSource(Protocol):
     """The workers' side of the queue."""
-
-    def announce(self) -> None:
-        """Wake the other workers."""
 
     async def wait(self, poll_seconds: float) -> None:
         """Return when there may be work, at the latest after the poll interval."""
@@ -56,13 +53,15 @@ class SqlTranscodeQueue:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._work = asyncio.Event()
+        self._announced = False
 
-    async def enqueue(self, tx: AsyncConnection, new: Sequence[NewChunk]) -> list[Chunk]:
+    def enqueue(self, tx: Connection, new: Sequence[NewChunk]) -> list[Chunk]:
         """Insert the rows as QUEUED."""
-        return await chunks.add(tx, new, self._context.clock.now())
+        return chunks.add(tx, new, self._context.clock.now())
 
     def announce(self) -> None:
         """Wake `wait`."""
+        self._announced = True
         self._work.set()
 
     async def wait(self, poll_seconds: float) -> None:
@@ -76,60 +75,59 @@ class SqlTranscodeQueue:
 
     async def claim(self, limit: int) -> list[Chunk]:
         """Claim due rows; one that used up its attempts with dead workers is set to FAILED instead."""
-        settings, now = self._context.settings, self._now()
-        async with self._context.database.read() as tx:
-            due = await chunks.next_due(tx)
-        if due is None or due > now:
-            return []
-        async with self._context.database.write() as tx:
-            claimed = await chunks.claim(
-                tx, owner=self._context.owner, now=now, lease_until=now + settings.lease_seconds, limit=limit
-            )
-            worn_out = [chunk for chunk in claimed if chunk.attempts > settings.transcode_attempts]
-            for chunk in worn_out:
-                await self._fail(tx, chunk, f"its worker died {settings.transcode_attempts} times", for_good=True)
-        return [chunk for chunk in claimed if chunk not in worn_out]
+        if not self._announced:  # then most likely nothing is due, and looking must not cost the writers their lock
+            due = await self._context.database.read(chunks.next_due)
+            if due is None or due > self._now():
+                return []
+        self._announced = False
+        return await self._context.database.write(self._claim, limit)
 
     async def renew(self, claimed: Sequence[Chunk]) -> None:
         """Set new leases on the rows that are still ours."""
         lease_until = self._now() + self._context.settings.lease_seconds
-        async with self._context.database.write() as tx:
-            await chunks.renew(tx, claimed, lease_until)
+        await self._context.database.write(chunks.renew, claimed, lease_until)
 
     async def done(self, finished: Sequence[tuple[Chunk, str]]) -> list[Chunk]:
         """Settle the rows in one transaction."""
         now = self._context.clock.now()
-        async with self._context.database.write() as tx:
-            return [
-                chunk
-                for chunk, sha256 in finished
-                if await chunks.settle(
-                    tx, chunk, transcode_status=TranscodeStatus.DONE, sha256=sha256, completed_at=now, error=None
-                )
-            ]
+
+        def settle(tx: Connection) -> list[Chunk]:
+            return [chunk for chunk, sha256 in finished if chunks.done(tx, chunk, sha256, now)]
+
+        return await self._context.database.write(settle)
 
     async def failed(self, chunk: Chunk, reason: str, *, for_good: bool = False) -> None:
         """Settle the row with the reason in it."""
-        async with self._context.database.write() as tx:
-            await self._fail(tx, chunk, reason, for_good=for_good)
+        await self._context.database.write(self._fail, chunk, reason, for_good=for_good)
         self.announce()
 
     async def give_back(self, claimed: Sequence[Chunk]) -> None:
         """Queue the rows again with the attempt taken back."""
-        async with self._context.database.write() as tx:
-            for chunk in claimed:
-                await chunks.settle(
-                    tx, chunk, transcode_status=TranscodeStatus.QUEUED, attempts=chunk.attempts - 1, not_before=0
-                )
 
-    async def _fail(self, tx: AsyncConnection, chunk: Chunk, reason: str, *, for_good: bool) -> None:
+        def queue(tx: Connection) -> None:
+            for chunk in claimed:
+                status, attempts = TranscodeStatus.QUEUED, chunk.attempts - 1
+                chunks.settle(tx, chunk, transcode_status=status, attempts=attempts, not_before=0)
+
+        await self._context.database.write(queue)
+
+    def _claim(self, tx: Connection, limit: int) -> list[Chunk]:
+        settings, now = self._context.settings, self._now()
+        lease_until = now + settings.lease_seconds
+        claimed = chunks.claim(tx, owner=self._context.owner, now=now, lease_until=lease_until, limit=limit)
+        worn_out = [chunk for chunk in claimed if chunk.attempts > settings.transcode_attempts]
+        for chunk in worn_out:
+            self._fail(tx, chunk, f"its worker died {settings.transcode_attempts} times", for_good=True)
+        return [chunk for chunk in claimed if chunk not in worn_out]
+
+    def _fail(self, tx: Connection, chunk: Chunk, reason: str, *, for_good: bool) -> None:
         settings = self._context.settings
         if for_good or chunk.attempts >= settings.transcode_attempts:
             values = {"transcode_status": TranscodeStatus.FAILED, "completed_at": self._context.clock.now()}
         else:
             pause = settings.transcode_backoff_seconds * 4 ** (chunk.attempts - 1)
             values = {"transcode_status": TranscodeStatus.QUEUED, "not_before": self._now() + pause}
-        await chunks.settle(tx, chunk, error=reason, **values)
+        chunks.settle(tx, chunk, error=reason, **values)
 
     def _now(self) -> float:
         return self._context.clock.now().timestamp()

@@ -2,19 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from discord_recorder.audio.pcm import SAMPLE_BYTES
+from sqlalchemy import Connection
+
 from discord_recorder.errors import DatabaseError
 from discord_recorder.ids import MeetingId
-from discord_recorder.recording.chunk_file import ChunkPlace, ClosedChunk
+from discord_recorder.recording.chunk_file import JOURNAL, ChunkPlace
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.left_files import left_chunk
 from discord_recorder.recording.queue import SqlTranscodeQueue
 from discord_recorder.storage import chunks, meetings
 from discord_recorder.storage.files import files_below, sync_folder
-from discord_recorder.storage.records import LIVE, UNKNOWN_TRACK, Meeting, MeetingStatus, NewChunk, Track
+from discord_recorder.storage.records import LIVE, UNKNOWN_TRACK, Chunk, Meeting, MeetingStatus, NewChunk, Track
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +37,20 @@ class Recovery:
         Jobs that a dead worker had in hand are QUEUED again. Meetings of other live recorders are left alone. One that
         cannot be sealed yet does not hold the others up, and is tried again by the next call.
         """
-        async with self._context.database.write() as tx:
-            # Within the transaction: whoever owns a row that can be read here was known as alive before he wrote it.
-            alive = await asyncio.to_thread(self._context.registry.alive)
-            await chunks.requeue_dead(tx, alive)
-            left = await meetings.unowned(tx, alive)
-            mine = [meeting for meeting in left if await meetings.take_over(tx, meeting, self._context.owner)]
+        mine = await self._context.database.write(self._own)
         self._unsealed_meetings |= {meeting.id: meeting for meeting in mine}
         waiting = list(self._unsealed_meetings.values())
         sealed = [meeting for meeting in waiting if await self._seal_if_possible(meeting)]
         if sealed:
             self._queue.announce()
         return sealed
+
+    def _own(self, tx: Connection) -> list[Meeting]:
+        # Within the transaction: whoever owns a row that can be read here was known as alive before he wrote it.
+        alive = self._context.registry.alive()
+        chunks.requeue_dead(tx, alive)
+        left = meetings.unowned(tx, alive)
+        return [meeting for meeting in left if meetings.take_over(tx, meeting, self._context.owner)]
 
     async def _seal_if_possible(self, meeting: Meeting) -> bool:
         try:
@@ -58,20 +62,22 @@ class Recovery:
         return True
 
     async def _seal(self, meeting: Meeting) -> None:
-        async with self._context.database.read() as tx:
-            known = {row.source_key for row in await chunks.of_meeting(tx, meeting.id)}
+        rows = await self._context.database.read(chunks.of_meeting, meeting.id)
         last_audio = await asyncio.to_thread(self._last_audio, meeting)
-        found = await asyncio.to_thread(lambda: list(self._unsealed(meeting, known)))
+        found = await asyncio.to_thread(lambda: list(self._unsealed(meeting, rows)))
         values = {
             "status": MeetingStatus.PROCESSING,
             "ended_at": meeting.ended_at or last_audio or self._context.clock.now(),
         }
         if meeting.owner is not None or meeting.status in LIVE:  # who leaves in good order owns nothing
             values |= {"recovered": True, "end_reason": meeting.end_reason or INTERRUPTED}
-        async with self._context.database.write() as tx:
-            await meetings.name_speakers(tx, meeting.id, dict.fromkeys(chunk.track for chunk in found))
-            await self._queue.enqueue(tx, found)
-            await meetings.change(tx, meeting.id, **values)
+
+        def enqueue(tx: Connection) -> None:
+            meetings.name_speakers(tx, meeting.id, dict.fromkeys(chunk.track for chunk in found))
+            self._queue.enqueue(tx, found)
+            meetings.change(tx, meeting.id, **values)
+
+        await self._context.database.write(enqueue)
         log.warning("A meeting was taken over", extra={"meeting": meeting.id, "unsealed_chunks": len(found)})
 
     def _last_audio(self, meeting: Meeting) -> datetime | None:
@@ -79,29 +85,36 @@ class Recovery:
         times = [path.lstat().st_mtime for path in files_below(self._context.meeting_folder(meeting.id))]
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
-    def _unsealed(self, meeting: Meeting, known: set[str]) -> Iterator[NewChunk]:
-        """Chunk files that no row names; a torn last sample is passed over, a file without audio is removed."""
+    def _unsealed(self, meeting: Meeting, rows: Sequence[Chunk]) -> Iterator[NewChunk]:
+        """Chunks that no row names, from their files, torn ends passed over; a file without audio is removed."""
+        known = {row.source_key for row in rows}
+        ends: dict[str, int] = {}  # of what is recorded of each track
+        for row in rows:
+            ends[row.track] = max(row.end_sample, ends.get(row.track, 0))
         folder = self._context.meeting_folder(meeting.id)
-        for path in sorted(files_below(folder)):
-            place, key = _place_of(path), self._context.temp_key(path)
-            if place is None or key in known or path.parent.parent != folder:
+        found = [(path, place) for path in files_below(folder) if (place := _place_of(path)) is not None]
+        # Journals last: of them only what comes after all other audio of their track is to be recorded.
+        for path, place in sorted(found, key=lambda each: (each[1].suffix == JOURNAL, each[0])):
+            if self._context.temp_key(path) in known or path.parent.parent != folder:
                 continue
-            samples = path.stat().st_size // SAMPLE_BYTES - place.preroll_samples
-            if samples <= 0:
-                path.unlink()
+            track = Track(path.parent.name)
+            left = left_chunk(path, place, recorded_until=ends.get(track, 0))
+            if left is None:
                 continue
-            ClosedChunk(path=path, place=place, sample_count=samples).settle()
+            left.settle()
             sync_folder(path.parent)
-            yield NewChunk(
+            new = NewChunk(
                 meeting_id=meeting.id,
-                track=Track(path.parent.name),
+                track=track,
                 guild_id=meeting.guild_id,
-                start_sample=place.start_sample,
-                sample_count=samples,
-                preroll_samples=place.preroll_samples,
-                source_key=key,
-                mp3_key=self._context.temp_key(path.with_suffix(".mp3")),
+                start_sample=left.place.start_sample,
+                sample_count=left.sample_count,
+                preroll_samples=left.place.preroll_samples,
+                source_key=self._context.temp_key(left.path),
+                mp3_key=self._context.temp_key(left.path.with_suffix(".mp3")),
             )
+            ends[track] = max(new.start_sample + new.sample_count, ends.get(track, 0))
+            yield new
 
 
 def _place_of(path: Path) -> ChunkPlace | None:

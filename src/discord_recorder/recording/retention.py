@@ -3,10 +3,13 @@
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
+
+from sqlalchemy import Connection
 
 from discord_recorder.errors import InvalidIdError, StorageError
 from discord_recorder.ids import MeetingId, parse_meeting_id
@@ -21,6 +24,33 @@ _LONGEST_TTL_HOURS: Final = 24 * 366 * 1000
 """Before that there were no recordings, and soon no dates."""
 
 _ENDED = (MeetingStatus.COMPLETED, MeetingStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the rows say, in one snapshot."""
+
+    meetings: Set[MeetingId]
+    ended: Set[MeetingId]
+    """Those whose files are orphans unless a row names them."""
+    deleted: Set[MeetingId]
+    temp_keys: Set[str]
+    """What rows of ended meetings name in the temp folder."""
+    stored_keys: Set[str]
+
+    @classmethod
+    def of(cls, tx: Connection, in_temp: Iterable[MeetingId]) -> Self:
+        statuses, deleted = meetings.ids(tx), meetings.deleted(tx)
+        ended = {meeting_id for meeting_id, status in statuses.items() if status in _ENDED}
+        ended |= deleted - statuses.keys()  # the id of a deleted meeting may be in use again
+        rows = [row for meeting_id in in_temp if meeting_id in ended for row in chunks.of_meeting(tx, meeting_id)]
+        return cls(
+            meetings=statuses.keys(),
+            ended=ended,
+            deleted=deleted,
+            temp_keys={key for row in rows for key in (row.source_key, row.mp3_key)},
+            stored_keys=recordings.keys(tx),
+        )
 
 
 class Retention:
@@ -48,56 +78,43 @@ class Retention:
 
     async def _remove_outdated(self, ttl_hours: float) -> int:
         oldest = self._context.clock.now() - timedelta(hours=min(ttl_hours, _LONGEST_TTL_HOURS))
-        async with self._context.database.read() as tx:
-            outdated = await chunks.outdated(tx, oldest)
+        outdated = await self._context.database.read(chunks.outdated, oldest)
         files = [
             [self._context.temp_file(chunk.source_key), self._context.temp_file(chunk.mp3_key)] for chunk in outdated
         ]
         deleted = await asyncio.to_thread(lambda: [self._delete(paths) for paths in files])
         removed = [chunk.id for chunk, gone in zip(outdated, deleted, strict=True) if gone]
-        async with self._context.database.write() as tx:
-            await chunks.remove(tx, removed)
+        await self._context.database.write(chunks.remove, removed)
         return len(removed)
 
     async def _remove_orphans(self, ttl_hours: float) -> None:
         # Folders first, rows second: a meeting that starts meanwhile has its row before it has a folder.
         temp = await asyncio.to_thread(_files_by_meeting, self._context.settings.temp_dir)
         stored = await asyncio.to_thread(self._stored_keys)
-        async with self._context.database.read() as tx:
-            statuses = await meetings.ids(tx)
-            deleted = await meetings.deleted(tx)
-            named_keys = await recordings.keys(tx)
-            ended = {meeting_id for meeting_id, status in statuses.items() if status in _ENDED}
-            ended |= deleted - statuses.keys()  # the id of a deleted meeting may be in use again
-            named_files = {
-                self._context.temp_file(key)
-                for meeting_id in temp.keys() & ended
-                for row in await chunks.of_meeting(tx, meeting_id)
-                for key in (row.source_key, row.mp3_key)
-            }
+        known = await self._context.database.read(_Known.of, temp.keys())
+        named_files = {self._context.temp_file(key) for key in known.temp_keys}
         oldest = self._context.clock.now().timestamp() - min(ttl_hours, _LONGEST_TTL_HOURS) * 3600
         for meeting_id, paths in temp.items():
-            if meeting_id in ended:
+            if meeting_id in known.ended:
                 orphans = [path for path in paths if path not in named_files]
-            elif meeting_id not in statuses:  # perhaps another database's: only what is old
+            elif meeting_id not in known.meetings:  # perhaps another database's: only what is old
                 orphans = await asyncio.to_thread(_older_than, oldest, paths)
             else:
                 continue
             await asyncio.to_thread(self._delete, orphans)
             await asyncio.to_thread(remove_empty_folders, self._context.settings.temp_dir / meeting_id)
         for key in stored:
-            if _meeting_of(key.split("/")[0]) in ended and key not in named_keys:
+            if _meeting_of(key.split("/")[0]) in known.ended and key not in known.stored_keys:
                 await asyncio.to_thread(self._delete_stored, key)
-        await self._forget_deletions(deleted)
+        await self._forget_deletions(known.deleted)
 
-    async def _forget_deletions(self, deleted: set[MeetingId]) -> None:
+    async def _forget_deletions(self, deleted: Set[MeetingId]) -> None:
         if not deleted:
             return
         temp = await asyncio.to_thread(_files_by_meeting, self._context.settings.temp_dir)
         stored = [_meeting_of(key.split("/")[0]) for key in await asyncio.to_thread(self._stored_keys)]
         gone = [meeting_id for meeting_id in deleted if not temp.get(meeting_id) and meeting_id not in stored]
-        async with self._context.database.write() as tx:
-            await meetings.forget_deletions(tx, gone)
+        await self._context.database.write(meetings.forget_deletions, gone)
 
     def _stored_keys(self) -> list[str]:
         return list(self._context.store.keys())

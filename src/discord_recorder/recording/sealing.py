@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sqlalchemy import Connection
+
 from discord_recorder.errors import DatabaseError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.chunk_file import ClosedChunk
@@ -129,16 +131,16 @@ class Sealer:
                     self._on_disk_error(error)
             if not self._settled:
                 return
-            async with self._context.database.write() as tx:
-                await meetings.name_speakers(
-                    tx, self._meeting_id, dict.fromkeys(chunk.track for chunk in self._settled)
-                )
-                rows = await self._queue.enqueue(tx, self._settled)
+            rows = await self._context.database.write(self._enqueue, tuple(self._settled))
             self._settled.clear()
             self.unsealed_bytes -= self._settled_bytes
             self._settled_bytes = 0
             self._on_sealed(rows)
             self._queue.announce()
+
+    def _enqueue(self, tx: Connection, new: Sequence[NewChunk]) -> list[Chunk]:
+        meetings.name_speakers(tx, self._meeting_id, dict.fromkeys(chunk.track for chunk in new))
+        return self._queue.enqueue(tx, new)
 
     def _sealing_ended(self, task: asyncio.Task[None]) -> None:
         self._sealing.discard(task)

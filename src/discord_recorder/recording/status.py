@@ -1,7 +1,13 @@
 """What callers see of a live session."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TypedDict
+
+from discord_recorder.audio.pcm import samples_to_ms
+from discord_recorder.recording.live_events import VoiceEvent
+from discord_recorder.storage.records import Track, user_of
+from discord_recorder.voice.counters import PacketCounts, PacketLedger
 
 
 class ChunkCounts(TypedDict):
@@ -13,16 +19,40 @@ class ChunkCounts(TypedDict):
     failed: int
 
 
+class PacketStatus(TypedDict):
+    """Packets of one speaker: received = stored + parked + all that were dropped."""
+
+    received: int
+    stored: int
+    plain: int
+    """Of the stored ones, those that were not encrypted in an encrypted call."""
+    parked: int
+    """Those that wait for a key, or to be told whose they are."""
+    dropped: dict[str, int]
+    """Numbers by reason."""
+
+
+class CallPacketStatus(PacketStatus):
+    """Packets of a whole call."""
+
+    kernel_dropped: int
+    """Packets that the operating system threw away because they were not fetched in time: not among the received."""
+
+
 class TrackStatus(TypedDict):
     """One speaker of a live session."""
 
     user_id: str | None
     name: str | None
     duration_ms: int
+    packets: PacketStatus
 
 
 class SessionStatus(TypedDict):
-    """A live session as callers see it; `duration_ms` is session time, `buffer_size_bytes` is in no sealed chunk."""
+    """A live session as callers see it; `duration_ms` is session time, `buffer_size_bytes` is in no sealed chunk.
+
+    `packets` are zeros, and there are no `events`, where audio is pushed.
+    """
 
     meeting_id: str
     channel_id: str
@@ -39,3 +69,33 @@ class SessionStatus(TypedDict):
     dropped_bytes: int
     warnings: list[str]
     tracks: list[TrackStatus]
+    packets: CallPacketStatus
+    events: list[VoiceEvent]
+
+
+def track_statuses(ends: Mapping[Track, int], names: Mapping[Track, str], ledger: PacketLedger) -> list[TrackStatus]:
+    """The tracks that end at these samples of session time."""
+    return [
+        TrackStatus(
+            user_id=(user_id := user_of(track)),
+            name=names.get(track),
+            duration_ms=samples_to_ms(end),
+            packets=_packets(ledger.user_counts(int(user_id or 0))),
+        )
+        for track, end in ends.items()
+    ]
+
+
+def all_packets_of(ledger: PacketLedger) -> CallPacketStatus:
+    """What became of all packets."""
+    return CallPacketStatus(**_packets(ledger.counts()), kernel_dropped=ledger.kernel_dropped)
+
+
+def _packets(counts: PacketCounts) -> PacketStatus:
+    return PacketStatus(
+        received=counts.received,
+        stored=counts.stored,
+        plain=counts.plain,
+        parked=counts.parked,
+        dropped={outcome.value: count for outcome, count in counts.dropped.items() if count},
+    )

@@ -31,7 +31,7 @@ class TrackWriter:
         self._open: OpenChunk | None = None
         self._closed: list[ClosedChunk] = []
         self._half_sample = b""
-        self._recent = bytearray()  # the last PREROLL_SAMPLES before `position`; what is missing was silence
+        self._preroll = b""  # what stands before the next chunk; what is missing of PREROLL_SAMPLES was silence
 
     @property
     def buffered_bytes(self) -> int:
@@ -61,11 +61,11 @@ class TrackWriter:
                 f"at_ms={samples_to_ms(sample)} is more than a week after the session's start; at_ms is session time."
             )
         if gap:
-            self._drop_half_sample()
+            self.drop_half_sample()
         if gap >= chunk_samples:
             self.cut()
             self.position = sample
-            self._recent.clear()
+            self._preroll = b""
         else:
             self._append_silence(gap, chunk_samples)
 
@@ -76,14 +76,15 @@ class TrackWriter:
         """
         if self._half_sample:
             pcm = memoryview(self._half_sample + bytes(pcm))
-        whole = len(pcm) - len(pcm) % SAMPLE_BYTES
-        self._half_sample = bytes(pcm[whole:])
-        pcm = pcm[:whole]
+            self._half_sample = b""
+        if rest := len(pcm) % SAMPLE_BYTES:
+            self._half_sample = bytes(pcm[-rest:])
+            pcm = pcm[:-rest]
         while pcm:
             chunk = self._open_chunk()
             piece = pcm[: max(0, chunk_samples - chunk.sample_count) * SAMPLE_BYTES]
             chunk.append(piece)
-            self._advance(piece, len(piece) // SAMPLE_BYTES)
+            self.position += len(piece) // SAMPLE_BYTES
             pcm = pcm[len(piece) :]
             if chunk.sample_count >= chunk_samples:
                 self.cut()
@@ -92,6 +93,8 @@ class TrackWriter:
         """End the open chunk, however short it is."""
         if self._open is None:
             return
+        if self._open.sample_count:
+            self._preroll = self._open.tail(PREROLL_SAMPLES * SAMPLE_BYTES)
         closed, self._open = self._open.close(), None
         if closed.sample_count:
             self._closed.append(closed)
@@ -105,8 +108,13 @@ class TrackWriter:
 
     def finish(self) -> None:
         """End the track, or its part before a pause: a half sample cannot be completed any more."""
-        self._drop_half_sample()
+        self.drop_half_sample()
         self.cut()
+
+    def drop_half_sample(self) -> None:
+        """Give up what waits for its other half."""
+        self.discarded_bytes += len(self._half_sample)
+        self._half_sample = b""
 
     def take_closed(self) -> list[ClosedChunk]:
         """The chunks that ended since the last call, oldest first; they are the caller's to seal."""
@@ -122,7 +130,7 @@ class TrackWriter:
             chunk = self._open_chunk()
             piece = min(samples, max(0, chunk_samples - chunk.sample_count))
             chunk.append_silence(piece)
-            self._advance(memoryview(bytes(min(piece, PREROLL_SAMPLES) * SAMPLE_BYTES)), piece)
+            self.position += piece
             samples -= piece
             if chunk.sample_count >= chunk_samples:
                 self.cut()
@@ -130,16 +138,6 @@ class TrackWriter:
     def _open_chunk(self) -> OpenChunk:
         if self._open is None:
             make_folder(self._folder)
-            place = ChunkPlace(start_sample=self.position, preroll_samples=len(self._recent) // SAMPLE_BYTES)
-            self._open = OpenChunk(self._folder, place, bytes(self._recent), opened_at=self._monotonic())
+            place = ChunkPlace(start_sample=self.position, preroll_samples=len(self._preroll) // SAMPLE_BYTES)
+            self._open = OpenChunk(self._folder, place, self._preroll, opened_at=self._monotonic())
         return self._open
-
-    def _advance(self, tail: memoryview, samples: int) -> None:
-        limit = PREROLL_SAMPLES * SAMPLE_BYTES
-        self.position += samples
-        self._recent += tail[-limit:]
-        del self._recent[:-limit]
-
-    def _drop_half_sample(self) -> None:
-        self.discarded_bytes += len(self._half_sample)
-        self._half_sample = b""

@@ -1,16 +1,21 @@
-"""The transcode of chunks: source PCM in, spliceable MP3 out, files before rows."""
+"""The transcode of chunks: source PCM or Opus in, spliceable MP3 out, files before rows."""
 
 import asyncio
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from discord_recorder.audio.encode import ChunkPcm, encode_chunks
 from discord_recorder.audio.pcm import SAMPLE_BYTES
+from discord_recorder.errors import OggError
+from discord_recorder.recording.chunk_file import OPUS
 from discord_recorder.recording.context import Context
 from discord_recorder.storage.files import sync_folder, write_durably
 from discord_recorder.storage.records import Chunk
+
+log = logging.getLogger(__name__)
 
 MASTER_PCM = "master.pcm"
 """The growing lossless file of a track, where one is kept: every chunk's audio at its place, holes between."""
@@ -57,19 +62,44 @@ class Transcoder:
     def _read_source(self, chunk: Chunk) -> ChunkPcm:
         path = self._context.temp_file(chunk.source_key)
         try:
-            pcm = path.read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
             raise SourceMissingError(f"its source {path} is gone") from None
-        expected = (chunk.preroll_samples + chunk.sample_count) * SAMPLE_BYTES
-        if len(pcm) < expected:
-            raise SourceMissingError(f"its source {path} has {len(pcm)} bytes instead of {expected}")
-        pcm = pcm[:expected]
+        pcm = _decoded(chunk, path, data) if path.suffix == OPUS else _pushed(chunk, path, data)
         if self._context.settings.keep_master:
             master = self._context.track_folder(chunk.meeting_id, chunk.track) / MASTER_PCM
-            _write_at(
-                master, chunk.start_sample * SAMPLE_BYTES, memoryview(pcm)[chunk.preroll_samples * SAMPLE_BYTES :]
-            )
-        return ChunkPcm(pcm=pcm, start_sample=chunk.start_sample, preroll_samples=chunk.preroll_samples)
+            own = memoryview(pcm.pcm)[pcm.preroll_samples * SAMPLE_BYTES :]
+            _write_at(master, chunk.start_sample * SAMPLE_BYTES, own)
+        return pcm
+
+
+def _pushed(chunk: Chunk, path: Path, data: bytes) -> ChunkPcm:
+    """A chunk of pushed audio: the file is its PCM."""
+    expected = (chunk.preroll_samples + chunk.sample_count) * SAMPLE_BYTES
+    if len(data) < expected:
+        raise SourceMissingError(f"its source {path} has {len(data)} bytes instead of {expected}")
+    return ChunkPcm(pcm=data[:expected], start_sample=chunk.start_sample, preroll_samples=chunk.preroll_samples)
+
+
+def _decoded(chunk: Chunk, path: Path, data: bytes) -> ChunkPcm:
+    """A chunk of a live call: Ogg Opus, gaps and all."""
+    from discord_recorder.audio.opus_chunk import decode_chunk  # noqa: PLC0415 - a capture process need not have PyAV
+
+    try:
+        decoded = decode_chunk(data, start_sample=chunk.start_sample, sample_count=chunk.sample_count)
+    except OggError as error:
+        raise SourceMissingError(f"its source {path} holds no audio: {error}") from None
+    if decoded.corrupt_packets or decoded.dropped_bytes:
+        log.warning(
+            "Parts of a chunk could not be decoded; they are silent",
+            extra={
+                "chunk": chunk.id,
+                "meeting": chunk.meeting_id,
+                "corrupt_packets": decoded.corrupt_packets,
+                "damaged_bytes": decoded.dropped_bytes,
+            },
+        )
+    return decoded.pcm
 
 
 def _write_all(files: Sequence[tuple[Path, bytes]]) -> list[str]:

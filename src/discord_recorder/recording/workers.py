@@ -24,7 +24,7 @@ POLL_SECONDS: Final = 1.0
 
 
 class WorkerPool:
-    """A fixed number of workers; `on_settled` is told of each chunk that became DONE here."""
+    """Works on so many batches at a time; `on_settled` is told of each chunk that became DONE here."""
 
     def __init__(
         self, context: Context, queue: JobSource, on_settled: Callable[[Sequence[Chunk]], Awaitable[None]]
@@ -33,14 +33,19 @@ class WorkerPool:
         self._queue = queue
         self._transcoder = Transcoder(context)
         self._on_settled = on_settled
+        self._free = asyncio.Semaphore(context.settings.transcode_workers)
         self._tasks: list[asyncio.Task[None]] = []
+        self._working: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Future[list[Chunk]] | None = None
+        self._more = True
         self._busy: dict[int, Chunk] = {}
 
     def start(self) -> None:
-        """Start the workers."""
-        count = self._context.settings.transcode_workers
-        self._tasks = [asyncio.create_task(self._work(), name=f"transcode worker {n}") for n in range(count)]
-        self._tasks.append(asyncio.create_task(self._keep_leases(), name="transcode leases"))
+        """Start working."""
+        self._tasks = [
+            asyncio.create_task(self._dispatch(), name="transcode dispatcher"),
+            asyncio.create_task(self._keep_leases(), name="transcode leases"),
+        ]
 
     def is_busy_with(self, meeting_id: str) -> bool:
         """True while a worker has a chunk of that meeting in hand, until its source is deleted as well."""
@@ -48,22 +53,43 @@ class WorkerPool:
 
     async def aclose(self) -> None:
         """Stop at once; what was in hand is QUEUED again."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._working]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks = []
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming])
+            await self._give_back([] if self._claiming.exception() else self._claiming.result())
+        await self._give_back(list(self._busy.values()))
 
-    async def _work(self) -> None:
+    async def _dispatch(self) -> None:
+        """Hand what is due to whoever is free. One looks for all of them, so that a chunk costs one look."""
+        while True:
+            await self._free.acquire()
+            working = asyncio.create_task(self._work(await self._claim()), name="transcode worker")
+            self._working.add(working)
+            working.add_done_callback(self._ended)
+
+    def _ended(self, working: asyncio.Task[None]) -> None:
+        self._working.discard(working)
+        self._free.release()
+
+    async def _claim(self) -> list[Chunk]:
+        """The next batch, as soon as there is one."""
         while True:
             try:
-                claimed = await self._queue.claim(BATCH)
-                if claimed:
-                    self._queue.announce()  # there may be more for the other workers
-                    await self._work_on(claimed)
-                else:
+                if not self._more:
                     await self._queue.wait(POLL_SECONDS)
+                self._claiming = asyncio.ensure_future(self._queue.claim(BATCH))
+                await asyncio.wait([self._claiming])  # not awaited itself: cancelling it would not undo it
+                claimed = self._claiming.result()
+                self._more = len(claimed) == BATCH
+                if claimed:
+                    self._busy |= {chunk.id: chunk for chunk in claimed}
+                    return claimed
             except Exception:
-                log.exception("A transcode worker was interrupted; it goes on")
+                log.exception("Looking for transcodes was interrupted; it goes on")
                 await self._context.clock.sleep(POLL_SECONDS)
 
     async def _keep_leases(self) -> None:
@@ -76,17 +102,15 @@ class WorkerPool:
             except DatabaseError:
                 log.warning("Leases could not be renewed; it is tried again", exc_info=True)
 
-    async def _work_on(self, claimed: list[Chunk]) -> None:
-        self._busy |= {chunk.id: chunk for chunk in claimed}
+    async def _work(self, claimed: list[Chunk]) -> None:
         try:
             for batch in _batches(claimed):
                 done = await self._transcode(batch)
                 self._put_down(batch)
                 await self._on_settled(done)
-        except BaseException:
+        except Exception:
+            log.exception("A transcode was interrupted; it is tried again")
             await self._give_back([chunk for chunk in claimed if chunk.id in self._busy])
-            raise
-        finally:
             self._put_down(claimed)
 
     async def _transcode(self, batch: Sequence[Chunk]) -> list[Chunk]:
@@ -98,13 +122,12 @@ class WorkerPool:
             await self._fail(batch[0], error)
             return []
         done = await self._patiently(lambda: self._queue.done(list(zip(batch, hashes, strict=True))))
-        gone = await asyncio.to_thread(self._transcoder.delete_sources, done)
-        await self._patiently(lambda: self._mark_cleaned(gone))
+        if gone := await asyncio.to_thread(self._transcoder.delete_sources, done):
+            await self._patiently(lambda: self._mark_cleaned(gone))
         return done
 
     async def _mark_cleaned(self, gone: Sequence[Chunk]) -> None:
-        async with self._context.database.write() as tx:
-            await chunks.mark_cleaned(tx, [chunk.id for chunk in gone])
+        await self._context.database.write(chunks.mark_cleaned, [chunk.id for chunk in gone])
 
     async def _fail(self, chunk: Chunk, error: Exception) -> None:
         reason = str(error) or type(error).__name__
@@ -125,6 +148,8 @@ class WorkerPool:
 
     async def _give_back(self, unfinished: Sequence[Chunk]) -> None:
         """Queue again what an interruption left in hand; where that fails too, the lease ends by itself."""
+        if not unfinished:
+            return
         try:
             await self._queue.give_back(unfinished)
         except DatabaseError:

@@ -1,0 +1,322 @@
+"""The live capture of a session: what a voice client hears goes on the speakers' tracks, at its place in time.
+
+This is the capture process' work for every packet, so there is no task, no lock and nothing to await in it: frames are
+placed and put into their track's open page, and one timer writes all pages a moment later.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final
+
+from discord_recorder.audio.opus import SILENCE, packet_samples
+from discord_recorder.audio.pcm import SAMPLE_RATE, samples_to_ms
+from discord_recorder.errors import OggError, OpusError
+from discord_recorder.ids import MeetingId
+from discord_recorder.recording.chunk_file import ClosedChunk
+from discord_recorder.recording.live_events import EventLog
+from discord_recorder.recording.live_track import LiveTrack
+from discord_recorder.recording.placement import StreamPlacement
+from discord_recorder.storage.records import Track
+from discord_recorder.voice.counters import Outcome, PacketLedger, Tally
+from discord_recorder.voice.frames import OpusFrame
+from discord_recorder.voice.sink import Ended, GapReason, Segment
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS: Final = 0.06
+"""How long a frame may wait for others to share a page with. The voice client hands frames on up to 20 ms after they
+arrived, so this leaves 20 of the 100 ms within which they are to be in a file."""
+
+MAX_SPEAKERS: Final = 2_000
+"""Tracks of one session; frames of any more speakers are dropped and counted."""
+
+MAX_STREAMS: Final = 4_000
+"""SSRCs of one connection that are remembered; beyond that the oldest begins anew, where it arrives."""
+
+MakeTrack = Callable[[Track], LiveTrack]
+
+
+class _Speaker:
+    """A speaker's track and tally."""
+
+    __slots__ = ("is_dirty", "name", "tally", "track")
+
+    def __init__(self, name: Track, track: LiveTrack, tally: Tally) -> None:
+        self.name = name
+        self.track = track
+        self.tally = tally
+        self.is_dirty = False
+
+
+class _Stream:
+    """One SSRC of the connection of now."""
+
+    __slots__ = ("placement", "speaker", "user_id")
+
+    def __init__(self, user_id: int, speaker: _Speaker) -> None:
+        self.user_id = user_id
+        self.speaker = speaker
+        self.placement = StreamPlacement()
+
+
+class LiveCapture:
+    """A session's `voice.sink.VoiceSink`. Made by `DiscordSessionHandler.go_live`; belongs to its event loop.
+
+    Args:
+        meeting_id: for the log.
+        started: session time 0, in monotonic seconds.
+        monotonic: the clock of the frames' arrival.
+        make_track: makes the track of a new speaker.
+        chunk_samples: gives the length of a chunk as it is now.
+        on_closed: takes chunks that ended, to be sealed.
+        on_disk_error: told when the disk does not take audio.
+        on_voice_ended: told once when nothing will be heard any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        meeting_id: MeetingId,
+        started: float,
+        monotonic: Callable[[], float],
+        make_track: MakeTrack,
+        chunk_samples: Callable[[], int],
+        on_closed: Callable[[Track, Sequence[ClosedChunk]], object],
+        on_disk_error: Callable[[OSError], None],
+        on_voice_ended: Callable[[Ended], None],
+    ) -> None:
+        self.ledger = PacketLedger()
+        """Where every datagram of the session ends; frames that are not stored after all are withdrawn here."""
+        self.events = EventLog()
+        self.started = started
+        """Session time 0, in monotonic seconds."""
+        self._meeting_id = meeting_id
+        self._monotonic = monotonic
+        self._make_track = make_track
+        self._chunk_samples = chunk_samples
+        self._on_closed = on_closed
+        self._on_disk_error = on_disk_error
+        self._on_voice_ended = on_voice_ended
+        self._speakers: dict[int, _Speaker] = {}
+        self._streams: dict[int, _Stream] = {}
+        self._dirty: list[_Speaker] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusing: Outcome | None = None
+        self._ended_at: float | None = None
+        self._has_ended = False
+
+    # --- what the voice client tells
+
+    def on_segment(self, segment: Segment) -> None:
+        """A new connection: its streams begin where they arrive."""
+        self._streams.clear()
+        at_ms = self._session_ms(segment.started)
+        self.events.connected(at_ms, segment.channel_id)
+        log.info(
+            "A voice connection began",
+            extra={"meeting": self._meeting_id, "segment": segment.number, "at_ms": at_ms},
+        )
+
+    def on_frames(self, frames: Sequence[OpusFrame]) -> None:
+        """Put frames at their places; they are in the files `FLUSH_SECONDS` later."""
+        if self._refusing is not None:
+            self._refuse(frames, self._refusing)
+            return
+        now, chunk_samples, started = self._monotonic(), self._chunk_samples(), self.started
+        streams, dirty = self._streams, self._dirty
+        for frame in frames:
+            stream = streams.get(frame.ssrc)
+            if stream is None or stream.user_id != frame.user_id:
+                stream = self._new_stream(frame)
+                if stream is None:
+                    continue
+            speaker = stream.speaker
+            track = speaker.track
+            opus = frame.opus
+            try:
+                samples = packet_samples(opus)
+                at = stream.placement.place(
+                    frame.sequence,
+                    frame.timestamp,
+                    samples,
+                    arrived_sample=max(0, round((frame.arrived - started) * SAMPLE_RATE)),
+                    is_silent=opus == SILENCE,
+                    free_from=track.end,
+                )
+                if at is None:
+                    speaker.tally.withdraw(Outcome.OVERLAPPING)
+                    continue
+                if (outcome := track.write(opus, at, samples, chunk_samples=chunk_samples, now=now)) is not None:
+                    speaker.tally.withdraw(outcome)
+                    continue
+            except (OpusError, OggError):
+                speaker.tally.withdraw(Outcome.NOT_OPUS)
+                continue
+            except OSError as error:
+                speaker.tally.withdraw(Outcome.NOT_RECORDED)
+                self._on_disk_error(error)
+                continue
+            if not speaker.is_dirty:
+                speaker.is_dirty = True
+                dirty.append(speaker)
+        if dirty and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+
+    def on_gap(self, start: float, end: float, reason: GapReason) -> None:
+        """Nothing was heard of anybody: told in the status and the log; in the tracks it is silence."""
+        at_ms, ends_ms = self._session_ms(start), self._session_ms(end)
+        self.events.gap(at_ms, ends_ms, reason)
+        log.warning(
+            "Nothing was heard for a while: %s",
+            reason,
+            extra={"meeting": self._meeting_id, "at_ms": at_ms, "ends_ms": ends_ms},
+        )
+
+    def on_speaker(self, user_id: int, *, joined: bool) -> None:
+        """A track begins with a speaker's first frame, so there is nothing to do."""
+
+    def on_ended(self, ended: Ended) -> None:
+        """Nothing will be heard any more: the session is to be stopped."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        self.events.ended(self._session_ms(self._monotonic()), str(ended))
+        log.info("The voice connection ended: %s", ended, extra={"meeting": self._meeting_id})
+        self._on_voice_ended(ended)
+
+    # --- what the session tells
+
+    def flush(self) -> None:
+        """Write all frames so far into their files, and give the chunks that ended to be sealed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self._monotonic()
+        dirty, self._dirty = self._dirty, []
+        for speaker in dirty:
+            speaker.is_dirty = False
+            speaker.track.flush(now)
+            self._take_closed(speaker)
+
+    def tick(self, flush_interval_seconds: float) -> None:
+        """End chunks that are due by the clock."""
+        now = self._monotonic()
+        self.flush()
+        for speaker in self._speakers.values():
+            speaker.track.flush(now)
+            speaker.track.cut_if_older(flush_interval_seconds, now)
+            self._take_closed(speaker)
+
+    def unsynced_descriptors(self) -> Iterator[int]:
+        """Descriptors of all open files for `sync_and_close`."""
+        return chain.from_iterable(track.unsynced_descriptors() for track in self._tracks())
+
+    async def pause(self) -> None:
+        """Drop and count frames from now on; returns when all that came before is written."""
+        await self._stop_for(Outcome.PAUSED)
+
+    def resume(self) -> None:
+        """Record again. Session time went on, so the pause is a gap."""
+        if self._refusing is Outcome.PAUSED:
+            self._refusing = None
+
+    async def end(self) -> None:
+        """Take nothing more; returns when all that came before is written."""
+        if self._ended_at is None:
+            self._ended_at = self._monotonic()
+        await self._stop_for(Outcome.NOT_RECORDED)
+
+    def break_off(self) -> None:
+        """Take nothing more; the disk is not to be written to."""
+        if self._ended_at is None:
+            self._ended_at = self._monotonic()
+        self._refusing = Outcome.NOT_RECORDED
+
+    def cut(self) -> None:
+        """End all open chunks, however short."""
+        self.flush()
+        for speaker in self._speakers.values():
+            speaker.track.cut()
+            self._take_closed(speaker)
+
+    def tidy(self, unsealed: Mapping[Track, int]) -> None:
+        """Delete journals whose time is sealed; `unsealed` tells where each track's first audio without a row is."""
+        for speaker in self._speakers.values():
+            speaker.track.tidy(unsealed.get(speaker.name))
+
+    async def aclose(self) -> None:
+        """Write what there is and end all tasks; what is in no row by then waits on the disk for recovery."""
+        self.break_off()
+        self.flush()
+        for track in self._tracks():
+            await track.aclose()
+
+    # --- what the session asks
+
+    @property
+    def duration_samples(self) -> int:
+        """Session time now, or when the session ended."""
+        until = self._monotonic() if self._ended_at is None else self._ended_at
+        return max(0, round((until - self.started) * SAMPLE_RATE))
+
+    @property
+    def tracks(self) -> dict[Track, int]:
+        """Where each speaker's last frame ends, in samples of session time."""
+        return {speaker.name: speaker.track.end for speaker in self._speakers.values()}
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of Opus that are in no closed chunk."""
+        return sum(track.buffered_bytes for track in self._tracks())
+
+    def open_tracks(self) -> dict[Track, int]:
+        """Session time at which each track's audio begins that is in no closed chunk yet."""
+        return {
+            speaker.name: start for speaker in self._speakers.values() if (start := speaker.track.open_from) is not None
+        }
+
+    def has_track(self, track: Track) -> bool:
+        """Whether that speaker was heard."""
+        return track.isdecimal() and int(track) in self._speakers
+
+    # --- inside
+
+    def _tracks(self) -> Iterator[LiveTrack]:
+        return (speaker.track for speaker in self._speakers.values())
+
+    def _session_ms(self, monotonic: float) -> int:
+        return samples_to_ms(max(0, round((monotonic - self.started) * SAMPLE_RATE)))
+
+    async def _stop_for(self, outcome: Outcome) -> None:
+        self._refusing = outcome
+        await asyncio.gather(*(track.drain() for track in self._tracks()))
+        self.cut()
+
+    def _refuse(self, frames: Iterable[OpusFrame], outcome: Outcome) -> None:
+        for frame in frames:
+            self.ledger.tally(frame.user_id).withdraw(outcome)
+
+    def _new_stream(self, frame: OpusFrame) -> _Stream | None:
+        speaker = self._speakers.get(frame.user_id)
+        if speaker is None:
+            if len(self._speakers) >= MAX_SPEAKERS:
+                self._refuse((frame,), Outcome.NOT_RECORDED)
+                return None
+            name = Track(str(frame.user_id))
+            speaker = _Speaker(name, self._make_track(name), self.ledger.tally(frame.user_id))
+            self._speakers[frame.user_id] = speaker
+        else:
+            speaker.track.new_encoder()
+        if len(self._streams) >= MAX_STREAMS:
+            del self._streams[next(iter(self._streams))]
+        stream = self._streams[frame.ssrc] = _Stream(frame.user_id, speaker)
+        return stream
+
+    def _take_closed(self, speaker: _Speaker) -> None:
+        track = speaker.track
+        if closed := track.take_closed():
+            self._on_closed(speaker.name, closed)
+        if (error := track.take_error()) is not None:
+            self._on_disk_error(error)

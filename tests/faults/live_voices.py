@@ -1,0 +1,61 @@
+"""The voices of `voices.py` as they come from a voice channel: real Opus, in frames of 20 ms."""
+
+import asyncio
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from discord_recorder import DiscordSessionHandler
+from discord_recorder.voice.frames import OpusFrame
+from tests.audio.opus_signals import encoded, reference
+from tests.audio.signals import Samples
+from tests.faults import voices
+
+FRAME: Final = 960
+"""Samples of a frame."""
+
+LENGTH: Final = 4 * voices.RATE
+"""Samples after which a voice begins again."""
+
+
+class Halving(DiscordSessionHandler):
+    """Records at half the level, and takes a moment for it."""
+
+    async def push_audio_data(self, pcm_data: bytes) -> None:  # type: ignore[override]
+        await asyncio.sleep(0.001)
+        await super().push_audio_data((np.frombuffer(pcm_data, "<i2") // 2).astype("<i2").tobytes())
+
+
+class Hanging(DiscordSessionHandler):
+    """Records the first half second, then hangs at every frame."""
+
+    frames = 0
+
+    async def push_audio_data(self, pcm_data: bytes) -> None:  # type: ignore[override]
+        self.frames += 1
+        if self.frames > 25:
+            await asyncio.Event().wait()
+        await super().push_audio_data(pcm_data)
+
+
+HANDLERS: Final[dict[str, type[DiscordSessionHandler]]] = {"halving": Halving, "hanging": Hanging}
+
+
+@cache
+def packets(user: int) -> list[bytes]:
+    """A voice's packets."""
+    return encoded(voices.said(user, 0, LENGTH))
+
+
+def frame(user: int, number: int, arrived: float) -> OpusFrame:
+    """The frame of that number, from 0."""
+    voice = packets(user)
+    return OpusFrame(user, user, number % 2**16, number * FRAME % 2**32, voice[number % len(voice)], arrived)
+
+
+def heard(user: int, frames: int) -> Samples:
+    """What a voice's first frames sound like, in 16 bit units."""
+    voice = packets(user)
+    sound: Samples = reference([voice[number % len(voice)] for number in range(frames)]).astype(np.float64)
+    return sound

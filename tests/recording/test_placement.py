@@ -1,0 +1,208 @@
+"""Placement in virtual time: arrivals and timestamps are numbers."""
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discord_recorder.recording.placement import UNTRUE_SAMPLES, StreamPlacement
+
+FRAME = 960
+RATE = 48_000
+WRAP = 2**32
+START_TIMES = [0, 5, WRAP - 4800, WRAP // 2 - 2400, 3_000_000_017]
+
+
+class Track:
+    """One track and its streams; keeps what was placed."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.places: list[int | None] = []
+
+    def hears(
+        self, stream: StreamPlacement, sequence: int, timestamp: int, arrived: float, *, silent: bool = False
+    ) -> int | None:
+        at = stream.place(
+            sequence % 2**16,
+            timestamp % WRAP,
+            FRAME,
+            arrived_sample=round(arrived * RATE),
+            is_silent=silent,
+            free_from=self.end,
+        )
+        self.places.append(at)
+        if at is not None:
+            self.end = max(self.end, at + FRAME)
+        return at
+
+
+def spurt(
+    track: Track,
+    stream: StreamPlacement,
+    *,
+    sequence: int,
+    timestamp: int,
+    at: float,
+    delays: Iterable[float],
+    silences: int = 0,
+) -> list[int | None]:
+    """Frames sent every 20 ms from `at` on, each with its delay; the last ones are silence."""
+    delays = list(delays)
+    return [
+        track.hears(
+            stream,
+            sequence + n,
+            timestamp + n * FRAME,
+            at + n * 0.02 + delay,
+            silent=n >= len(delays) - silences,
+        )
+        for n, delay in enumerate(delays)
+    ]
+
+
+@pytest.mark.parametrize("timestamp", START_TIMES)
+@pytest.mark.parametrize("sequence", [0, 65_500, 32_760])
+def test_within_a_spurt_timestamps_are_exact(timestamp: int, sequence: int) -> None:
+    chance = random.Random(1)
+    track, stream = Track(), StreamPlacement()
+    delays = [0.0, *(chance.uniform(0, 0.3) for _ in range(99))]
+    places = spurt(track, stream, sequence=sequence, timestamp=timestamp, at=1.0, delays=delays)
+    assert places == [RATE + n * FRAME for n in range(100)]
+
+
+@pytest.mark.parametrize("runs_on", [True, False])
+@pytest.mark.parametrize("timestamp", START_TIMES)
+@pytest.mark.parametrize("pause", [0.12, 0.5, 3.0, 3600.0])
+def test_a_new_spurt_begins_where_it_arrives(runs_on: bool, timestamp: int, pause: float) -> None:
+    track, stream = Track(), StreamPlacement()
+    spurt(track, stream, sequence=7, timestamp=timestamp, at=1.0, delays=[0.0] * 30, silences=5)
+    again = 1.6 + pause
+    timestamp += 30 * FRAME + (round(pause * RATE) if runs_on else 0)
+    places = spurt(track, stream, sequence=37, timestamp=timestamp, at=again, delays=[0.003] * 10)
+    assert places[0] is not None
+    assert abs(places[0] - (again + 0.003) * RATE) <= 120
+    assert places == [places[0] + n * FRAME for n in range(10)]
+
+
+@pytest.mark.parametrize("runs_on", [True, False])
+def test_a_pause_whose_silence_frames_were_lost(runs_on: bool) -> None:
+    track, stream = Track(), StreamPlacement()
+    spurt(track, stream, sequence=0, timestamp=0, at=0.0, delays=[0.0] * 20)
+    timestamp = 25 * FRAME + (RATE // 2 if runs_on else 0)  # five frames lost, half a second of silence
+    (place,) = spurt(track, stream, sequence=25, timestamp=timestamp, at=1.0, delays=[0.0])
+    assert place is not None
+    assert abs(place - RATE) <= 120
+
+
+def test_a_loss_is_a_gap_of_its_length() -> None:
+    track, stream = Track(), StreamPlacement()
+    spurt(track, stream, sequence=0, timestamp=100, at=0.0, delays=[0.0] * 10)
+    places = spurt(track, stream, sequence=13, timestamp=100 + 13 * FRAME, at=0.26, delays=[0.05, 0.0])
+    assert places == [13 * FRAME, 14 * FRAME]
+
+
+def stall(seconds: float) -> list[float]:
+    """Delays of frames of which those of a while come all at once, at its end."""
+    return [0.0] * 10 + [seconds - n * 0.02 for n in range(round(seconds / 0.02))] + [0.0] * 10
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.9, 1.8])
+def test_a_stall_of_the_network_moves_nothing(seconds: float) -> None:
+    track, stream = Track(), StreamPlacement()
+    delays = stall(seconds)
+    places = spurt(track, stream, sequence=0, timestamp=9, at=2.0, delays=delays)
+    assert places == [2 * RATE + n * FRAME for n in range(len(delays))]
+
+
+@pytest.mark.parametrize("seconds", [3.0, 10.0])
+def test_after_a_long_stall_everything_is_kept(seconds: float) -> None:
+    track, stream = Track(), StreamPlacement()
+    delays = stall(seconds)
+    places = spurt(track, stream, sequence=0, timestamp=9, at=2.0, delays=delays)
+    assert places[:10] == [2 * RATE + n * FRAME for n in range(10)]
+    first = round((2.2 + seconds) * RATE)
+    assert places[10:] == [first + n * FRAME for n in range(len(delays) - 10)]
+
+
+@pytest.mark.parametrize("sequence", [0, 65_533])
+def test_overtaken_frames_get_their_own_place(sequence: int) -> None:
+    track, stream = Track(), StreamPlacement()
+    order = [0, 2, 1, 3, 7, 6, 5, 4, 8]
+    places = [track.hears(stream, sequence + n, WRAP - 2000 + n * FRAME, 1 + n * 0.02) for n in order]
+    assert places == [RATE + n * FRAME for n in order]
+
+
+def test_frames_that_the_first_one_overtook_come_before_it() -> None:
+    track, stream = Track(), StreamPlacement()
+    assert [track.hears(stream, n, n * FRAME, 1.04) for n in (2, 1, 0)] == [RATE + n * FRAME for n in (2, 1, 0)]
+
+
+@pytest.mark.parametrize("runs_on", [True, False])
+def test_a_late_frame_of_the_spurt_before(runs_on: bool) -> None:
+    track, stream = Track(), StreamPlacement()
+    spurt(track, stream, sequence=0, timestamp=0, at=1.0, delays=[0.0] * 8, silences=3)
+    spurt(track, stream, sequence=9, timestamp=9 * FRAME, at=1.18, delays=[0.0], silences=1)
+    timestamp = 10 * FRAME + (RATE if runs_on else 0)
+    spurt(track, stream, sequence=10, timestamp=timestamp, at=2.23, delays=[0.0])
+    assert track.hears(stream, 8, 8 * FRAME, 2.24) == RATE + 8 * FRAME
+
+
+def test_a_duplicate_has_the_place_of_its_twin() -> None:
+    track, stream = Track(), StreamPlacement()
+    first = track.hears(stream, 5, 500, 1.0)
+    assert track.hears(stream, 5, 500, 1.3) == first
+
+
+@pytest.mark.parametrize("timestamp", [0, 10 * FRAME, 3_000_000_000])
+@pytest.mark.parametrize("sequence", [0, 9, 40_000])
+def test_a_sender_that_begins_anew(sequence: int, timestamp: int) -> None:
+    track, stream = Track(), StreamPlacement()
+    spurt(track, stream, sequence=30_000, timestamp=2_000_000_000, at=0.0, delays=[0.0] * 10, silences=5)
+    places = spurt(track, stream, sequence=sequence, timestamp=timestamp, at=60.0, delays=[0.0] * 3)
+    assert places == [60 * RATE + n * FRAME for n in range(3)]
+
+
+def test_timestamps_that_stand_still_do_not_stop_a_track() -> None:
+    track, stream = Track(), StreamPlacement()
+    places = [track.hears(stream, n, 77, n * 0.02) for n in range(50)]
+    assert places == [n * FRAME for n in range(50)]
+
+
+def test_a_new_stream_does_not_go_back_over_what_is_there() -> None:
+    track = Track()
+    spurt(track, StreamPlacement(), sequence=0, timestamp=0, at=1.0, delays=[0.1] + [0.0] * 9)
+    end = track.end
+    places = spurt(track, StreamPlacement(), sequence=9, timestamp=9, at=1.2, delays=[0.0] * 5)
+    assert places == [end + n * FRAME for n in range(5)]
+
+
+def test_two_streams_at_once_do_not_run_away_from_the_clock() -> None:
+    track, one, two = Track(), StreamPlacement(), StreamPlacement()
+    for n in range(1000):
+        track.hears(one, n, n * FRAME, n * 0.02)
+        track.hears(two, n, 50 + n * FRAME, n * 0.02)
+        assert track.end <= n * FRAME + UNTRUE_SAMPLES + 2 * FRAME
+    assert None in track.places
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 2**16 - 1), st.integers(0, WRAP - 1), st.floats(0, 0.5), st.booleans(), st.booleans()),
+        max_size=60,
+    )
+)
+def test_whatever_comes_places_are_on_the_grid_and_newer_frames_never_go_back(
+    steps: list[tuple[int, int, float, bool, bool]],
+) -> None:
+    track, stream, now = Track(), StreamPlacement(), 0.0
+    sequence = timestamp = 0
+    for other_sequence, other_timestamp, wait, silent, regular in steps:
+        now += wait
+        sequence, timestamp = (sequence + 1, timestamp + FRAME) if regular else (other_sequence, other_timestamp)
+        before = track.end
+        at = track.hears(stream, sequence, timestamp, now, silent=silent)
+        assert at is None or at % 120 == 0
+        assert at is None or at <= max(before, now * RATE + UNTRUE_SAMPLES) + 120
