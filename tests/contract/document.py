@@ -8,7 +8,7 @@ from typing import Any, Final
 
 DOCUMENT: Final = Path(__file__).with_name("usage-examples.md")
 BOT: Final = "Complete Discord Bot Example"
-"""The block that needs a live Discord: it comes with the issue of live voice."""
+"""The block that is a program of its own: see `bot_program`."""
 
 _HEADING_OR_BLOCK: Final = re.compile(r"^#+ (?P<heading>.+?)$|^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 _IMPORTS: Final = {"source.utils": "discord_recorder"}
@@ -27,11 +27,37 @@ def blocks() -> dict[str, str]:
     return found
 
 
-async def run(heading: str, **left_open: Any) -> dict[str, Any]:
-    """Run a block with stand-ins for the names that it leaves open; gives the names it has afterwards."""
-    code = blocks()[heading]
+def bot_program(token: str) -> str:
+    """The bot of the document as a program for discord.py 2.7.
+
+    Besides the name that it leaves open and the token, two lines are other than in the document: discord.py demands
+    intents, and the bot has to be attached.
+    """
+    code = _ours(blocks()[BOT])
+    for theirs, ours in (
+        (
+            'bot = commands.Bot(command_prefix="!")',
+            "intents = discord.Intents.default()\n"
+            "intents.message_content = True\n"
+            'bot = commands.Bot(command_prefix="!", intents=intents)\n'
+            "services.attach(bot)",
+        ),
+        ("YOUR_BOT_TOKEN", token),
+    ):
+        assert code.count(theirs) == 1
+        code = code.replace(theirs, ours)
+    return f"from discord_recorder import get_services_manager\n\n{code}"
+
+
+def _ours(code: str) -> str:
     for theirs, ours in _IMPORTS.items():
         code = code.replace(f"from {theirs} import", f"from {ours} import")
+    return code
+
+
+async def run(heading: str, **left_open: Any) -> dict[str, Any]:
+    """Run a block with stand-ins for the names that it leaves open; gives the names it has afterwards."""
+    code = _ours(blocks()[heading])
     compiled = compile(code, f"{DOCUMENT.name}: {heading}", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     names = dict(left_open)
     result = eval(compiled, names)

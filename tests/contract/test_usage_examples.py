@@ -45,7 +45,7 @@ def imported(code: str) -> Iterable[str]:
             yield node.module or ""
 
 
-def test_only_the_bot_block_is_left_out() -> None:
+def test_only_the_bot_block_is_a_program_of_its_own() -> None:
     assert set(blocks()) == RUN_HERE | {BOT}
     assert [heading for heading, code in blocks().items() if "discord" in imported(code)] == [BOT]
 

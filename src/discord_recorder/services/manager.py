@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Final, Self
+from weakref import WeakKeyDictionary
 
 from discord_recorder.audio.ffmpeg import Ffmpeg, find_ffmpeg
 from discord_recorder.config import Settings
-from discord_recorder.errors import ServicesClosedError
+from discord_recorder.errors import ServicesClosedError, UserError
 from discord_recorder.recording.clock import Clock, SystemClock
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.manager import RecordingManager
@@ -20,9 +22,19 @@ from discord_recorder.services.sql_recording import SqlRecordingService
 from discord_recorder.storage.database import Database
 from discord_recorder.storage.files import LocalRecordingStore
 
+if TYPE_CHECKING:
+    import discord
+
+    from discord_recorder.services.discord_voice import DiscordVoice
+    from discord_recorder.voice.ports import ConnectionOptions
+
+DETACHED: Final = "the bot was detached"
+
 
 class ServicesManager:
     """The named services of the API.
+
+    With a bot attached (`attach`) sessions join their channels; without one they are pushed to.
 
     Use it as `async with ServicesManager(settings) as services`, or make it anywhere, let the first call start it and
     end with `await services.aclose()`. Starting raises `SettingsError`, `FfmpegNotFoundError`, `StorageError` or
@@ -38,6 +50,7 @@ class ServicesManager:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: tuple[Context, RecordingManager] | None = None
         self._closed = False
+        self._voice: DiscordVoice | None = None
         self.discord_recorder_service = DiscordRecorderManagerService(self._manager, self._sessions)
         self.sql_recording_service = SqlRecordingService(self._database, self.settings, self._store)
         self.logging_service = LoggingService()
@@ -68,6 +81,48 @@ class ServicesManager:
             finally:
                 await context.database.close()
                 context.registry.leave()
+
+    def attach(self, bot: "discord.Client", *, options: "ConnectionOptions | None" = None) -> None:
+        """Let `start_session` join channels with this bot; call it before the bot logs in.
+
+        The bot needs the intents `guilds` and `voice_states`. If the setting `discord_api_url` names another service,
+        discord.py is pointed there, for the whole process. The same bot may be attached again.
+
+        Args:
+            bot: a discord.py client, logged in or not.
+            options: how voice connections are made, other than by default.
+
+        Raises:
+            UserError: another bot is attached.
+        """
+        if self._voice is not None and self._voice.bot is not bot:
+            raise UserError(
+                "Another bot is attached to these services. Detach it first, or make a ServicesManager with a data "
+                "directory of its own for the second bot."
+            )
+        # Who only pushes PCM need not wait for discord.py to load, nor have it pointed anywhere.
+        voice = import_module("discord_recorder.services.discord_voice")
+        if self.settings.discord_api_url:
+            import_module("discord_recorder.services.discord_api").use_discord_api(self.settings.discord_api_url)
+        self._voice = voice.DiscordVoice(bot, options)
+        _ATTACHED[bot] = self
+
+    @staticmethod
+    def attached_to(bot: "discord.Client") -> "ServicesManager | None":
+        """The services that a bot is attached to, None when they were closed."""
+        services = _ATTACHED.get(bot)
+        return services if services is not None and services.bot is bot and services.is_usable else None
+
+    async def detach(self) -> None:
+        """Stop the sessions that joined a channel, within `shutdown_grace_seconds`, and join no more."""
+        if self._running is not None and self._voice is not None:
+            await self._running[1].stop_calls(max_wait_seconds=self.settings.shutdown_grace_seconds, reason=DETACHED)
+        self._voice = None
+
+    @property
+    def bot(self) -> "discord.Client | None":
+        """The attached bot."""
+        return None if self._voice is None else self._voice.bot
 
     @property
     def is_usable(self) -> bool:
@@ -112,7 +167,7 @@ class ServicesManager:
                 registry=registry,
                 encoders=asyncio.Semaphore(settings.transcode_workers),
             )
-            manager = RecordingManager(context, self._sessions)
+            manager = RecordingManager(context, self._sessions, lambda: self._voice)
             await manager.open()
         except BaseException:
             await database.close()
@@ -125,6 +180,9 @@ class ServicesManager:
 
     async def _database(self) -> Database:
         return (await self._start())[0].database
+
+
+_ATTACHED: "Final[WeakKeyDictionary[discord.Client, ServicesManager]]" = WeakKeyDictionary()
 
 
 class _Process:

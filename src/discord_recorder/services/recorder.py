@@ -33,12 +33,15 @@ class DiscordRecorderManagerService:
     ) -> bool:
         """Start recording a channel; False when it has a session already.
 
+        With a bot attached to the services it joins the channel, and returns when audio can flow. Without one the
+        session is pushed to.
+
         Args:
             channel_id: the voice channel.
             meeting_id: 16 characters of `[0-9a-z]`; made when not given.
             user_id: whose track audio goes on that is pushed without a user id.
-            guild_id: the server.
-            title: a name for people.
+            guild_id: the server. Default: that of the joined channel.
+            title: a name for people. Default: the joined channel's.
             session_handler_class: class of this session, in place of `self.session_handler_class`.
 
         Raises:
@@ -46,6 +49,8 @@ class DiscordRecorderManagerService:
             MeetingExistsError: the meeting id was used before.
             StorageError: the disk is full, or the data directory cannot be written.
             DatabaseError: the database cannot be used.
+            VoiceChannelError: the channel cannot be joined as things are; the message says what to change.
+            VoiceConnectionError: it could not be joined.
         """
         manager = await self._started()
         return await manager.start(
@@ -58,7 +63,7 @@ class DiscordRecorderManagerService:
         )
 
     async def stop_session(self, channel_id: Id) -> bool:
-        """Stop recording a channel and promote the meeting; False when it has no session.
+        """Stop recording a channel, leave it if it was joined, and promote the meeting; False when it has no session.
 
         Waits for the last transcodes, at most `transcode_wait_seconds`. When some are still pending then, the meeting
         stays in processing and is promoted by itself.

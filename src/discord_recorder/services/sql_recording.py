@@ -94,14 +94,14 @@ class SqlRecordingService:
     async def get_temp_recordings_for_meeting(self, meeting_id: str) -> list[TempRecordingDict]:
         """A meeting's chunks, by track and session time; those of a promoted meeting are gone but for FAILED ones."""
         parsed = parse_meeting_id(meeting_id)
-        async with (await self._started()).read() as tx:
-            return [self._chunk(chunk) for chunk in await chunks.of_meeting(tx, parsed)]
+        database = await self._started()
+        return [self._chunk(chunk) for chunk in await database.read(chunks.of_meeting, parsed)]
 
     async def get_recordings_for_meeting(self, meeting_id: str) -> list[RecordingDict]:
         """The recording of a meeting: a list of one, or of none while it is not promoted."""
         parsed = parse_meeting_id(meeting_id)
-        async with (await self._started()).read() as tx:
-            return [self._recording(recording) for recording in await recordings.find(tx, meeting_id=parsed)]
+        database = await self._started()
+        return [self._recording(recording) for recording in await database.read(recordings.find, meeting_id=parsed)]
 
     async def list_recordings(
         self,
@@ -114,21 +114,20 @@ class SqlRecordingService:
         """Finished recordings, newest first; of one guild or channel if given."""
         guild = None if guild_id is None else parse_snowflake(guild_id, "guild id")
         channel = None if channel_id is None else parse_snowflake(channel_id, "channel id")
-        async with (await self._started()).read() as tx:
-            found = await recordings.find(tx, guild_id=guild, channel_id=channel, limit=limit, offset=offset)
+        database = await self._started()
+        found = await database.read(recordings.find, guild_id=guild, channel_id=channel, limit=limit, offset=offset)
         return [self._recording(recording) for recording in found]
 
     async def get_meeting(self, meeting_id: str) -> MeetingDict | None:
         """A meeting and its status; None when there is none of that id."""
         parsed = parse_meeting_id(meeting_id)
-        async with (await self._started()).read() as tx:
-            meeting = await meetings.get(tx, parsed)
+        meeting = await (await self._started()).read(meetings.get, parsed)
         return None if meeting is None else _meeting(meeting)
 
     async def list_meetings(self) -> list[MeetingDict]:
         """All meetings, whatever their status, oldest first."""
-        async with (await self._started()).read() as tx:
-            return [_meeting(meeting) for meeting in await meetings.find(tx, *MeetingStatus)]
+        found = await (await self._started()).read(meetings.find, *MeetingStatus)
+        return [_meeting(meeting) for meeting in found]
 
     def _chunk(self, chunk: Chunk) -> TempRecordingDict:
         return TempRecordingDict(
