@@ -138,6 +138,17 @@ class Process:
         assert self._process.stderr is not None
         return self._process.stderr.readline()
 
+    def read_json(self) -> Any:
+        """The object that it prints first on stdout, while it runs on."""
+        assert self._process.stdout is not None
+        lines = iter(self._process.stdout.readline, "")
+        text = ""
+        for line in lines:
+            text += line
+            if line == "}\n":
+                return json.loads(text)
+        raise AssertionError(f"it ended without a result: {text}")
+
     def run_unread(self) -> tuple[int, str]:
         """Wait for its end without reading its stdout, of which nobody holds the other end: exit code, stderr."""
         assert self._process.stdout is not None

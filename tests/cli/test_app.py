@@ -1,10 +1,8 @@
-import re
 from pathlib import Path
 
 import pytest
 
 import discord_recorder
-from discord_recorder.cli import demo
 from tests.cli.runs import MEETING, Cli
 
 COMMANDS = ["ingest", "recordings", "show", "export", "retry", "delete", "cleanup", "doctor", "demo"]
@@ -71,19 +69,3 @@ def test_a_terminal_gets_bars_and_a_pipe_gets_none(cli: Cli, tones: list[Path]) 
     assert "\x1b[?25h" in shown  # the cursor is back
     assert "\x1b" not in printed
     assert MEETING in printed
-
-
-def test_the_demo(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    del cli.env["DISCORD_RECORDER_DATA_DIR"]
-    printed = cli.ok("demo").stdout
-    assert "Summer day out" in printed
-    assert len(re.findall(r"0:01:19", printed)) == 5
-    [mix] = (tmp_path / "discord-recorder-demo" / "recordings").glob("*/mix.mp3")
-    assert str(mix) in printed
-    assert "--data-dir discord-recorder-demo show" in printed
-    monkeypatch.setattr(demo, "SPEAKERS", ("Ben",))
-    again = cli.run("--data-dir", tmp_path / "discord-recorder-demo", "demo", "--json")
-    assert again.exit_code == 0
-    cli.env["DISCORD_RECORDER_DATA_DIR"] = str(tmp_path / "discord-recorder-demo")
-    assert [entry["speakers"] for entry in cli.json("recordings")] == [["Ben"], ["Ada", "Ben", "Chris"]]

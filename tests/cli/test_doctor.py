@@ -43,6 +43,11 @@ def test_a_healthy_recorder(recorded: Cli) -> None:
     assert "ffmpeg version" in checks["ffmpeg"]["found"]
 
 
+def test_a_program_that_is_not_ffmpeg(cli: Cli, tmp_path: Path) -> None:
+    cli.env["DISCORD_RECORDER_FFMPEG_PATH"] = script(tmp_path, "exit 0")
+    assert "does not say that it is FFmpeg" in finding(cli, "ffmpeg", "fail")
+
+
 def test_it_makes_nothing(cli: Cli) -> None:
     assert "made at the first use" in finding(cli, "database", "ok")
     assert not cli.data_dir.exists()

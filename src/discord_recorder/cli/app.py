@@ -172,3 +172,29 @@ def demo(ctx: typer.Context, json: Json = False) -> None:
     from discord_recorder.cli.invocation import perform
 
     perform(ctx, lambda invocation: run_demo(invocation, as_json=json))
+
+
+@app.command()
+def simulate(
+    ctx: typer.Context,
+    bot: Annotated[list[str] | None, typer.Option(help="Name of a bot; may be given again. Default: Recorder.")] = None,
+    person: Annotated[
+        list[str] | None, typer.Option(help="Name of a person; may be given again. Default: Ada, Ben and Chris.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Of REST and gateway. Default: a free one.")] = 0,
+    seconds: Annotated[float | None, typer.Option(min=0, help="End by itself. Default: with Ctrl-C.")] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to put the certificate that bots have to trust.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run a Discord of its own on this machine, to try any bot against, and print how to log in to it.
+
+    It has one guild with a text, a voice and a stage channel. Nothing leaves the machine.
+    """
+    from discord_recorder.cli.invocation import perform
+    from discord_recorder.cli.simulate import BOTS, PEOPLE, SimulateOrder
+    from discord_recorder.cli.simulate import simulate as run
+
+    order = SimulateOrder(bots=bot or BOTS, people=person or PEOPLE, port=port, seconds=seconds, ca_file=ca_file)
+    perform(ctx, lambda invocation: run(invocation, order, as_json=json))

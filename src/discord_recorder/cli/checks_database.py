@@ -1,18 +1,21 @@
 """Whether the database can be used, and what waits in it."""
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Final
 
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
 
 from discord_recorder.cli.findings import Finding, fail, ok, settled, warn
 from discord_recorder.cli.formats import count
 from discord_recorder.config import Settings
+from discord_recorder.ids import MeetingId
 from discord_recorder.recording.ownership import ProcessRegistry
 from discord_recorder.storage import database as database_module
 from discord_recorder.storage import meetings, recordings
 from discord_recorder.storage.database import Database
-from discord_recorder.storage.records import LIVE, MeetingStatus, RecordingStatus
+from discord_recorder.storage.records import LIVE, Meeting, MeetingStatus, RecordingStatus
 
 _BUSY_SECONDS: Final = 3.0
 """An examination is not the time to wait long for a lock."""
@@ -39,8 +42,7 @@ async def check_database(settings: Settings) -> list[Finding]:
 
 
 async def _writable(database: Database) -> Finding:
-    async with database.write() as tx:  # takes the write lock, and writes nothing
-        await tx.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
+    await database.write(lambda tx: tx.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar())  # writes nothing
     return ok("database", str(database.file))
 
 
@@ -59,16 +61,11 @@ async def _migrated(database: Database) -> Finding:
 async def _left_behind(database: Database, settings: Settings) -> Finding:
     registry = ProcessRegistry(settings.run_dir)
     alive = registry.alive() if settings.run_dir.exists() else set()
-    async with database.read() as tx:
-        orphaned = await meetings.unowned(tx, alive)
-        unfinished = await meetings.find(tx, *LIVE, MeetingStatus.PROCESSING)
-        failed = await meetings.find(tx, MeetingStatus.FAILED)
-        incomplete = [each for each in await recordings.find(tx) if each.status is RecordingStatus.INCOMPLETE]
-    in_work = f"{count(len(unfinished) - len(orphaned), 'meeting')} in work"
+    orphaned, unfinished, broken = await database.read(_unfinished, alive)
+    in_work = f"{count(unfinished - len(orphaned), 'meeting')} in work"
     if orphaned:
         left = f"{in_work}, {len(orphaned)} left by a recorder that ended: {', '.join(each.id for each in orphaned)}"
         return warn("meetings", left, "Start the recorder, or `discord-recorder cleanup`: it finishes them by itself.")
-    broken = sorted({meeting.id for meeting in failed} | {recording.meeting_id for recording in incomplete})
     if broken:
         return warn(
             "meetings",
@@ -76,3 +73,12 @@ async def _left_behind(database: Database, settings: Settings) -> Finding:
             "`discord-recorder show MEETING` tells why, `discord-recorder retry MEETING` tries again.",
         )
     return ok("meetings", f"{in_work}, none left behind")
+
+
+def _unfinished(tx: Connection, alive: Set[str]) -> tuple[list[Meeting], int, list[MeetingId]]:
+    """Meetings that nobody owns, how many are in work with them, and those with failed parts."""
+    in_work = meetings.find(tx, *LIVE, MeetingStatus.PROCESSING)
+    failed = {meeting.id for meeting in meetings.find(tx, MeetingStatus.FAILED)}
+    found = recordings.find(tx)
+    incomplete = {recording.meeting_id for recording in found if recording.status is RecordingStatus.INCOMPLETE}
+    return meetings.unowned(tx, alive), len(in_work), sorted(failed | incomplete)

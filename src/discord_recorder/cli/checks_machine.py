@@ -38,7 +38,9 @@ async def check_ffmpeg(settings: Settings) -> list[Finding]:
         path = find_ffmpeg(settings.ffmpeg_path)
         output = await Ffmpeg(path, _TIME_LIMIT_SECONDS).run(["-version"])
         version = output.decode(errors="replace").partition("Copyright")[0].strip()
-        return ok("ffmpeg", f"{version or 'it gave no version'} at {path}")
+        if "ffmpeg" not in version.lower():
+            raise FfmpegError(f"{path} does not say that it is FFmpeg")
+        return ok("ffmpeg", f"{version} at {path}")
 
     async def encoder() -> Finding:
         ffmpeg = Ffmpeg(find_ffmpeg(settings.ffmpeg_path), _TIME_LIMIT_SECONDS)

@@ -1,6 +1,7 @@
 """Waiting for a meeting's end, with its transcodes in sight."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -14,6 +15,8 @@ ChunkCount = Callable[[], Awaitable[tuple[int, int] | None]]
 """How many chunks have ended, of how many; None when that cannot be told any more."""
 
 _POLL_SECONDS: Final = 0.25
+
+_LOOK_SOON_SECONDS: Final = 0.02
 
 _LOOK_SECONDS: Final = 1.0
 """How often to see whether a promotion has failed."""
@@ -34,6 +37,16 @@ async def watch(bars: Progress, count: ChunkCount, work: Awaitable[T]) -> T:
     finally:
         task.cancel()
         bars.remove_task(bar)
+
+
+async def until(condition: Callable[[], object], max_seconds: float) -> bool:
+    """Return when a condition holds; False when it does not in time."""
+    deadline = time.monotonic() + max_seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(_LOOK_SOON_SECONDS)
+    return True
 
 
 async def until_ended(services: ServicesManager, meeting_id: str) -> None:
