@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import latency, push, stop, transcode
+from benchmarks import latency, live, push, stop, transcode
 from benchmarks.machine import describe, file_system
 from benchmarks.options import DEFAULT, QUICK, Options
 from benchmarks.recorder import forget_settings
@@ -23,6 +23,7 @@ from discord_recorder.errors import FfmpegNotFoundError
 
 BENCHMARKS: dict[str, Callable[[Options, Path], list[Table]]] = {
     "push": push.run,  # first, while the process is small
+    "live": live.run,
     "transcode": transcode.run,
     "latency": latency.run,
     "stop": stop.run,
@@ -120,6 +121,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slices", type=int, help=f"measurements of each way in transcode ({DEFAULT.slices})")
     parser.add_argument("--slice-seconds", type=float, help=f"audio in each of them ({DEFAULT.slice_seconds:g})")
     parser.add_argument("--short-minutes", type=float, help=f"short meeting of stop ({DEFAULT.short_minutes:g})")
+    parser.add_argument("--live-seconds", type=float, help=f"length of each call of live ({DEFAULT.live_seconds:g})")
+    parser.add_argument(
+        "--live-talkers", type=int, nargs="+", help=f"who talks in them ({' '.join(map(str, DEFAULT.live_talkers))})"
+    )
     parser.add_argument("--hours", type=float, help=f"long meeting of stop ({DEFAULT.hours:g})")
     parser.add_argument("--stops", type=int, help=f"how often the short meeting is stopped ({DEFAULT.stops})")
     parser.add_argument(

@@ -5,7 +5,7 @@ import math
 import resource
 import statistics
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -54,6 +54,17 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values) if values else math.nan
 
 
+async def until(condition: Callable[[], object], max_seconds: float) -> bool:
+    """Wait for a condition; False when it does not hold in time."""
+    deadline = time.perf_counter() + max_seconds
+    while not condition():
+        if time.perf_counter() >= deadline:
+            return False
+        await asyncio.sleep(_LOOK_SECONDS)
+    return True
+
+
+_LOOK_SECONDS = 0.02
 _LAG_PERIOD_SECONDS = 0.01
 
 

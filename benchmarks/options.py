@@ -21,6 +21,10 @@ class Options:
     """Length of the long meeting of `stop`."""
     stops: int = 3
     """How often the short meeting is stopped."""
+    live_seconds: float = 20.0
+    """How long each call of `live` is measured."""
+    live_talkers: tuple[int, ...] = (5, 25, 100)
+    """How many talk in these calls."""
     replay: bool = True
     """Whether `stop` may use the same MP3 again for audio that repeats, before the part that it measures."""
     ffmpeg: str | None = None
@@ -37,5 +41,15 @@ class Options:
 
 DEFAULT = Options()
 
-QUICK = Options(tracks=8, seconds=22.0, slices=1, slice_seconds=20.0, short_minutes=0.6, hours=0.03, stops=1)
+QUICK = Options(
+    tracks=8,
+    seconds=22.0,
+    slices=1,
+    slice_seconds=20.0,
+    short_minutes=0.6,
+    hours=0.03,
+    stops=1,
+    live_seconds=2.0,
+    live_talkers=(2, 25),
+)
 """Only to see that everything runs; the figures mean nothing."""
