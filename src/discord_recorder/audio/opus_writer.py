@@ -98,6 +98,20 @@ class OggOpusWriter:
         self._close_page()
         return self.take()
 
+    def mark(self) -> tuple[bytes, int]:
+        """As `flush`, and the number of the next page, to `rewind` to."""
+        return self.flush(), self._sequence
+
+    def rewind(self, page: int) -> None:
+        """Forget all that was written since `mark` gave that number: the caller writes it anew."""
+        self._check_open()
+        self._packets.clear()
+        self._lacings.clear()
+        self._pages.clear()
+        self._segments = 0
+        self._sequence = page
+        self._end = None
+
     def finish(self, end_sample: int | None = None) -> bytes:
         """Give the rest, and the mark of the stream's end.
 

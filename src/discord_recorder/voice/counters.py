@@ -89,6 +89,9 @@ class Outcome(StrEnum):
     OVERLAPPING = "overlapping"
     """It was opened, but its place is taken: stored before, or another stream of the same speaker."""
 
+    CLOCK_STEP = "clock_step"
+    """It was opened and left out, in a quiet moment of somebody who never pauses and whose clock runs fast."""
+
     NOT_RECORDED = "not_recorded"
     """It was opened after the recording had ended, or the disk did not take it."""
 
