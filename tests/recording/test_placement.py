@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discord_recorder.audio.opus import SILENCE
 from discord_recorder.recording.placement import UNTRUE_SAMPLES, StreamPlacement
 
 FRAME = 960
@@ -25,14 +26,15 @@ class Track:
     def hears(
         self, stream: StreamPlacement, sequence: int, timestamp: int, arrived: float, *, silent: bool = False
     ) -> int | None:
-        at = stream.place(
+        place = stream.place(
             sequence % 2**16,
             timestamp % WRAP,
+            SILENCE if silent else bytes(80),
             FRAME,
             arrived_sample=round(arrived * RATE),
-            is_silent=silent,
             free_from=self.end,
         )
+        at = place if isinstance(place, int) else None
         self.places.append(at)
         if at is not None:
             self.end = max(self.end, at + FRAME)

@@ -49,8 +49,7 @@ class DelayWatch:
 
     def add(self, delay: int, size_bytes: int) -> None:
         """The spurt's next frame."""
-        if delay < self._least:
-            self._least = delay
+        self._least = min(self._least, delay)
         self._bytes += size_bytes
         self._frames += 1
         if self._frames >= _BUCKET_FRAMES:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from discord_recorder.audio.opus import SILENCE, packet_samples
+from discord_recorder.audio.opus import packet_samples
 from discord_recorder.audio.pcm import SAMPLE_RATE, samples_to_ms
 from discord_recorder.errors import OggError, OpusError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.chunk_file import ClosedChunk
 from discord_recorder.recording.live_events import EventLog
 from discord_recorder.recording.live_track import LiveTrack
-from discord_recorder.recording.placement import StreamPlacement
+from discord_recorder.recording.placement import BEGUN, MISSING, SETTLED, StreamPlacement
 from discord_recorder.storage.records import Track
 from discord_recorder.voice.counters import Outcome, PacketLedger, Tally
 from discord_recorder.voice.frames import OpusFrame
@@ -25,9 +25,12 @@ from discord_recorder.voice.sink import Ended, GapReason, Segment
 
 log = logging.getLogger(__name__)
 
+FLUSH_AGE_SECONDS: Final = 0.035
+"""Frames of which one arrived so long ago are written at once: they share a page with those of their batch."""
+
 FLUSH_SECONDS: Final = 0.06
-"""How long a frame may wait for others to share a page with. The voice client hands frames on up to 20 ms after they
-arrived, so this leaves 20 of the 100 ms within which they are to be in a file."""
+"""How long younger ones may wait for the next batch. The voice client hands them on up to 50 ms after they arrived, so
+all are in a file within 100 ms."""
 
 MAX_SPEAKERS: Final = 2_000
 """Tracks of one session; frames of any more speakers are dropped and counted."""
@@ -124,7 +127,7 @@ class LiveCapture:
         if self._refusing is not None:
             self._refuse(frames, self._refusing)
             return
-        now, chunk_samples, started = self._monotonic(), self._chunk_samples(), self.started
+        now, chunk_samples = self._monotonic(), self._chunk_samples()
         streams, dirty = self._streams, self._dirty
         for frame in frames:
             stream = streams.get(frame.ssrc)
@@ -133,35 +136,23 @@ class LiveCapture:
                 if stream is None:
                     continue
             speaker = stream.speaker
-            track = speaker.track
-            opus = frame.opus
             try:
-                samples = packet_samples(opus)
-                at = stream.placement.place(
-                    frame.sequence,
-                    frame.timestamp,
-                    samples,
-                    arrived_sample=max(0, round((frame.arrived - started) * SAMPLE_RATE)),
-                    is_silent=opus == SILENCE,
-                    free_from=track.end,
-                )
-                if at is None:
-                    speaker.tally.withdraw(Outcome.OVERLAPPING)
-                    continue
-                if (outcome := track.write(opus, at, samples, chunk_samples=chunk_samples, now=now)) is not None:
-                    speaker.tally.withdraw(outcome)
-                    continue
+                outcome = self._put(frame, stream.placement, speaker.track, chunk_samples, now)
             except (OpusError, OggError):
-                speaker.tally.withdraw(Outcome.NOT_OPUS)
-                continue
+                outcome = Outcome.NOT_OPUS
             except OSError as error:
-                speaker.tally.withdraw(Outcome.NOT_RECORDED)
+                outcome = Outcome.NOT_RECORDED
                 self._on_disk_error(error)
-                continue
+            if outcome is not None:
+                speaker.tally.withdraw(outcome)
             if not speaker.is_dirty:
                 speaker.is_dirty = True
                 dirty.append(speaker)
-        if dirty and self._timer is None:
+        if not frames or not dirty:
+            return
+        if now - frames[0].arrived >= FLUSH_AGE_SECONDS:
+            self.flush()
+        elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
     def on_gap(self, start: float, end: float, reason: GapReason) -> None:
@@ -221,6 +212,7 @@ class LiveCapture:
         """Record again. Session time went on, so the pause is a gap."""
         if self._refusing is Outcome.PAUSED:
             self._refusing = None
+            self._streams.clear()  # what came meanwhile is not missing
 
     async def end(self) -> None:
         """Take nothing more; returns when all that came before is written."""
@@ -297,6 +289,32 @@ class LiveCapture:
     def _refuse(self, frames: Iterable[OpusFrame], outcome: Outcome) -> None:
         for frame in frames:
             self.ledger.tally(frame.user_id).withdraw(outcome)
+
+    def _put(
+        self, frame: OpusFrame, placement: StreamPlacement, track: LiveTrack, chunk_samples: int, now: float
+    ) -> Outcome | None:
+        """Put a frame on its track; why it is not recorded, None when it is."""
+        opus = frame.opus
+        samples = packet_samples(opus)
+        place = placement.place(
+            frame.sequence,
+            frame.timestamp,
+            opus,
+            samples,
+            arrived_sample=max(0, round((frame.arrived - self.started) * SAMPLE_RATE)),
+            free_from=track.end,
+        )
+        if news := placement.news:
+            if news & MISSING:
+                track.miss(opus, *placement.missing, chunk_samples=chunk_samples, now=now)
+            if news & BEGUN:
+                track.begin_spurt()
+        if not isinstance(place, int):
+            return place
+        outcome = track.write(opus, place, samples, chunk_samples=chunk_samples, now=now)
+        if news & SETTLED:
+            placement.moved(track.move_spurt(placement.shift))
+        return outcome
 
     def _new_stream(self, frame: OpusFrame) -> _Stream | None:
         speaker = self._speakers.get(frame.user_id)

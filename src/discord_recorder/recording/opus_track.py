@@ -61,6 +61,7 @@ class OpusTrack:
         self._starts: list[int] = []  # of the stretches without a gap, as far as late frames may come to them
         self._ends: list[int] = []
         self._spurt: list[tuple[bytes, int]] | None = None  # all since it began that is in the open chunk
+        self._spurt_from = 0  # what is before belongs to others
 
     @property
     def buffered_bytes(self) -> int:
@@ -104,7 +105,7 @@ class OpusTrack:
 
     def begin_spurt(self) -> None:
         """What comes next may be moved as a whole, until the next spurt begins or its chunk is full."""
-        self._spurt = []
+        self._spurt, self._spurt_from = [], self.end
         if self._open is not None:
             self._open.file.mark()
 
@@ -114,15 +115,16 @@ class OpusTrack:
         self._spurt = None
         if not spurt or chunk is None:
             return 0
-        first = spurt[0][1]
-        known = bisect_left(self._starts, first)
-        room = first - max(chunk.start, self._ends[known - 1] if known else 0)
+        begun = self._spurt_from
+        first = min(at for _, at in spurt if at >= begun)
+        room = first - max(chunk.start, begun)
         samples = min(samples, room - room % UNIT_SAMPLES)
         if samples <= 0:
             return 0
-        moved = sorted(((opus, at - samples if at >= first else at) for opus, at in spurt), key=itemgetter(1))
+        moved = sorted(((opus, at - samples if at >= begun else at) for opus, at in spurt), key=itemgetter(1))
         if not chunk.file.rewrite(moved):
             return 0
+        known = bisect_left(self._starts, first)
         self._starts[known:] = [start - samples for start in self._starts[known:]]
         self._ends[known:] = [end - samples for end in self._ends[known:]]
         self._preroll.move(first, samples)

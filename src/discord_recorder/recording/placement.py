@@ -135,11 +135,7 @@ class StreamPlacement:
                 return self._begin(sequence, timestamp, opus, samples, arrived_sample, free_from)
             at += correction
         late = arrived_sample - at
-        if (
-            at < free_from
-            or not -UNTRUE_SAMPLES <= late <= UNTRUE_SAMPLES
-            or (ahead > 1 and late > PAUSE_SAMPLES)
-        ):
+        if at < free_from or not -UNTRUE_SAMPLES <= late <= UNTRUE_SAMPLES or (ahead > 1 and late > PAUSE_SAMPLES):
             return self._begin(sequence, timestamp, opus, samples, arrived_sample, free_from)
         if rest := at % UNIT_SAMPLES:  # no known sender's timestamps are off the grid
             at, timestamp = at - rest, timestamp - rest
