@@ -33,9 +33,6 @@ spurt goes on where it is heard again."""
 REORDER_WINDOW: Final = 1024
 """Frames further behind than that are no late ones: the sender has begun anew."""
 
-FRESH_SAMPLES: Final = 60 * SAMPLE_RATE
-"""So long what was learnt of a sender's clock holds while nothing comes: 6 ms of drift."""
-
 STEP_SAMPLES: Final = ms_to_samples(10)
 """How far a step goes that follows a clock which drifts; for packets longer than 20 ms it is a whole packet."""
 
@@ -135,14 +132,19 @@ class StreamPlacement:
                 return self._begin(sequence, timestamp, opus, samples, arrived_sample, free_from)
             at += correction
         late = arrived_sample - at
-        if at < free_from or not -UNTRUE_SAMPLES <= late <= UNTRUE_SAMPLES or (ahead > 1 and late > PAUSE_SAMPLES):
+        if (
+            at < free_from
+            or late > UNTRUE_SAMPLES
+            or (late > PAUSE_SAMPLES and ahead > 1)
+            or (late < -UNTRUE_SAMPLES and (ahead > 1 or distance > samples))
+        ):
             return self._begin(sequence, timestamp, opus, samples, arrived_sample, free_from)
         if rest := at % UNIT_SAMPLES:  # no known sender's timestamps are off the grid
             at, timestamp = at - rest, timestamp - rest
         if ahead > 1:
             self._miss(self._end, min(at - self._end, min(ahead - 1, MAX_MISSING_FRAMES) * samples))
         watch, size = self._watch, len(opus)
-        watch.add(late, size)
+        watch.add(late, size, arrived_sample)
         place: int | Outcome = at
         if watch.drift and watch.is_moment(size):
             place, at = self._step(at, samples)
@@ -196,14 +198,11 @@ class StreamPlacement:
 
         What is known holds if the timestamps ran on through the pause, and the frame comes when it would be expected.
         """
-        watch = self._watch
-        if ran_on <= 0 or not watch.is_settled or arrived_sample - self._arrived > FRESH_SAMPLES:
+        least = self._watch.after_pause(self._arrived, arrived_sample)
+        if ran_on <= 0 or least is None or not -PAUSE_SAMPLES <= late - least <= PAUSE_SAMPLES:
             return None
-        least = watch.least
-        if not -PAUSE_SAMPLES <= late - least <= PAUSE_SAMPLES:
-            return None
-        correction = least - least % UNIT_SAMPLES
-        watch.moved(-correction)
+        correction = round(least / UNIT_SAMPLES) * UNIT_SAMPLES
+        self._watch.moved(-correction)
         return correction
 
     def _settle(self) -> None:
