@@ -15,7 +15,7 @@ from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
 from discord_recorder.recording.chunk_file import JOURNAL, ChunkPlace, ClosedChunk
 from discord_recorder.recording.left_files import left_chunk
 from discord_recorder.recording.opus_file import OpusFile
-from discord_recorder.recording.opus_track import HEADROOM_SAMPLES, HOLD_BACK_SECONDS, OpusTrack
+from discord_recorder.recording.opus_track import HEADROOM_SAMPLES, HOLD_BACK_SECONDS, MAX_MOVED_PACKETS, OpusTrack
 from discord_recorder.voice.counters import Outcome
 
 FRAME = 960
@@ -336,10 +336,10 @@ def test_a_spurt_is_moved_in_the_file(tape: Tape, flushed: bool) -> None:
             tape.flush(0.01)
     assert tape.track.move_spurt(600) == 600
     assert tape.track.end == 15 * FRAME - 600
-    assert tape.track.move_spurt(600) == 0, "it is moved once"
     tape.write(15, 15 * FRAME - 600)
+    assert tape.track.move_spurt(120) == 120
     (own,) = tape.finish()
-    assert [p.at_sample for p in own] == [n * FRAME - (600 if n > 2 else 0) for n in (0, 1, 2, *range(10, 16))]
+    assert [p.at_sample for p in own] == [n * FRAME - (720 if n > 2 else 0) for n in (0, 1, 2, *range(10, 16))]
     assert [p.opus for p in own] == [packet(n) for n in (0, 1, 2, *range(10, 16))]
 
 
@@ -371,6 +371,15 @@ def test_a_spurt_that_goes_on_in_the_next_chunk_is_not_moved(tape: Tape) -> None
     assert tape.track.move_spurt(600) == 0
     found = tape.finish()
     assert [p.at_sample for chunk in found for p in chunk] == [0, *(n * FRAME for n in range(40, 55))]
+
+
+def test_a_spurt_that_is_long_is_not_moved_any_more(tape: Tape) -> None:
+    tape.track.begin_spurt()
+    for number in range(10, 10 + MAX_MOVED_PACKETS):
+        tape.track.write(packet(number), number * FRAME, FRAME, chunk_samples=100 * CHUNK, now=0)
+    assert tape.track.move_spurt(120) == 120
+    tape.track.write(packet(1), tape.track.end, FRAME, chunk_samples=100 * CHUNK, now=0)
+    assert tape.track.move_spurt(120) == 0
 
 
 def test_the_next_chunk_begins_with_the_spurt_as_it_was_moved(tape: Tape) -> None:

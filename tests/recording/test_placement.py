@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discord_recorder.audio.opus import SILENCE
+from discord_recorder.recording.opus_track import MAX_MOVED_PACKETS
 from discord_recorder.recording.placement import BEGUN, MISSING, SETTLED, UNTRUE_SAMPLES, StreamPlacement
 from discord_recorder.voice.counters import Outcome
 
@@ -52,7 +53,8 @@ class Track:
         if at is not None:
             self.end = max(self.end, at + FRAME)
         if stream.news & SETTLED:
-            shift = min(stream.shift, (self.places[self._spurt[0]] or 0) - self._spurt_from)
+            room = (self.places[self._spurt[0]] or 0) - self._spurt_from
+            shift = min(stream.shift, room if len(self._spurt) <= MAX_MOVED_PACKETS else 0)
             for number in self._spurt:
                 self.places[number] = (self.places[number] or 0) - shift
             self.end -= shift
@@ -221,6 +223,13 @@ def test_a_spurt_whose_first_frame_was_late_is_moved_back(first_delay: float) ->
     track, stream = Track(), StreamPlacement()
     chance = random.Random(3)
     delays = [first_delay, *(chance.uniform(0, 0.06) for _ in range(19)), 0.0, *(0.02 for _ in range(30))]
+    spurt(track, stream, sequence=0, timestamp=500, at=1.0, delays=delays)
+    assert track.places == [RATE + n * FRAME for n in range(len(delays))]
+
+
+def test_a_spurt_is_moved_again_when_it_turns_out_that_all_was_late_at_first() -> None:
+    track, stream = Track(), StreamPlacement()
+    delays = [*[0.03] * 60, *[0.0] * 150]
     spurt(track, stream, sequence=0, timestamp=500, at=1.0, delays=delays)
     assert track.places == [RATE + n * FRAME for n in range(len(delays))]
 

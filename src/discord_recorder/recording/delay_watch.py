@@ -71,20 +71,20 @@ class DelayWatch:
         self._buckets.clear()
         self._least, self._frames, self._improved, self._bytes = delay, 1, 1, size_bytes
 
-    def add(self, delay: int, size_bytes: int, now: int) -> None:
-        """The next frame."""
+    def add(self, delay: int, size_bytes: int, now: int) -> bool:
+        """The next frame; true when it is time to look at the least delay again."""
         self._bytes += size_bytes
         self._frames += 1
         if delay < self._least:
             self._least, self._improved = delay, self._frames
-        if self._frames >= _BUCKET_FRAMES and self.is_settled:
+        if self.is_settled:
+            if self._frames < _BUCKET_FRAMES:
+                return False
             self._turn(now)
-
-    @property
-    def may_settle(self) -> bool:
-        """Whether a spurt that is not settled can be."""
-        frames = self._frames
-        return frames >= SETTLING_FRAMES and (frames - self._improved >= BURST_FRAMES or frames >= MAX_SETTLING_FRAMES)
+            return True
+        if self._frames < SETTLING_FRAMES:
+            return False
+        return self._frames - self._improved >= BURST_FRAMES or self._frames >= MAX_SETTLING_FRAMES
 
     @property
     def least(self) -> int:

@@ -20,6 +20,9 @@ HOLD_BACK_SECONDS: Final = 0.25
 HEADROOM_SAMPLES: Final = ms_to_samples(100)
 """Where there was a gap, a chunk begins so much before its first frame, for frames that it overtook."""
 
+MAX_MOVED_PACKETS: Final = 500
+"""A talk spurt of more packets is not moved any more: 10 s."""
+
 
 class _Chunk:
     """An open chunk file, the length that its frames make, and when it has to be closed."""
@@ -104,7 +107,7 @@ class OpusTrack:
             at += length
 
     def begin_spurt(self) -> None:
-        """What comes next may be moved as a whole, until the next spurt begins or its chunk is full."""
+        """What comes next may be moved as a whole, while it is at most 10 s long and all of it is in the open chunk."""
         self._spurt, self._spurt_from = [], self.end
         if self._open is not None:
             self._open.file.mark()
@@ -112,7 +115,6 @@ class OpusTrack:
     def move_spurt(self, samples: int) -> int:
         """Move the spurt to be so much earlier, as far as there is room; gives how far it was moved."""
         spurt, chunk = self._spurt, self._open
-        self._spurt = None
         if not spurt or chunk is None:
             return 0
         begun = self._spurt_from
@@ -124,6 +126,7 @@ class OpusTrack:
         moved = sorted(((opus, at - samples if at >= begun else at) for opus, at in spurt), key=itemgetter(1))
         if not chunk.file.rewrite(moved):
             return 0
+        self._spurt = moved
         known = bisect_left(self._starts, first)
         self._starts[known:] = [start - samples for start in self._starts[known:]]
         self._ends[known:] = [end - samples for end in self._ends[known:]]
@@ -193,6 +196,8 @@ class OpusTrack:
         self._preroll.add(opus, at_sample, samples)
         if self._spurt is not None:
             self._spurt.append((opus, at_sample))
+            if len(self._spurt) > MAX_MOVED_PACKETS:
+                self._spurt = None
         self.end = chunk.end = end
 
     def _next_chunk(self, at_sample: int, samples: int, chunk_samples: int, now: float) -> _Chunk:

@@ -3,8 +3,9 @@
 Senders differ. The timestamps of WebRTC clients run on through silence, those of bot libraries stop with the sound, and
 either begins anywhere. So within a talk spurt a timestamp says exactly how far a frame is from the others. Where the
 spurt is on the session clock, arrival tells: no frame comes before it is sent, so the frame that was least delayed is
-the one to believe. A spurt begins where its first frame arrived, and is moved back once when its first half second
-shows that this one was late (`SETTLED`); of a sender whose timestamps run on, what was learnt before holds.
+the one to believe. A spurt begins where its first frame arrived, and is moved back (`SETTLED`) when its first half
+second, or what follows while it can still be moved, shows that this one was late. Of a sender whose timestamps run on,
+what was learnt before a pause holds after it.
 
 Clocks drift, up to 100 ppm against ours: 10 ms in 100 s. That is put right between two spurts. Of somebody who never
 pauses, a step of 10 ms is made in a quiet frame when the least delay of ten seconds has moved by 7 ms: later, by a gap
@@ -144,14 +145,14 @@ class StreamPlacement:
         if ahead > 1:
             self._miss(self._end, min(at - self._end, min(ahead - 1, MAX_MISSING_FRAMES) * samples))
         watch, size = self._watch, len(opus)
-        watch.add(late, size, arrived_sample)
+        is_time = watch.add(late, size, arrived_sample)
         place: int | Outcome = at
         if watch.drift and watch.is_moment(size):
             place, at = self._step(at, samples)
         self._at, self._end, self._sequence, self._timestamp = at, at + samples, sequence, timestamp
         self._arrived = arrived_sample
         self._was_silent = is_silent = opus == SILENCE
-        if not watch.is_settled and (is_silent or watch.may_settle):
+        if is_time or (is_silent and not watch.is_settled):
             self._settle()
         return place
 
@@ -206,7 +207,7 @@ class StreamPlacement:
         return correction
 
     def _settle(self) -> None:
-        """Enough of the spurt was heard to know how late its first frame was."""
+        """Enough of the spurt was heard to know how late its first frame was, or to know it better."""
         watch = self._watch
         watch.is_settled = True
         early = -watch.least
