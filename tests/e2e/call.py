@@ -190,7 +190,7 @@ class Call:
         return dave.epoch
 
     def packets(self, person: Person) -> list[PlacedPacket]:
-        """What is in a speaker's files now, silence left out, in order of time."""
+        """What is in a speaker's files now, silence and what stands for lost frames left out, in order of time."""
         self.live.flush()
         folder = self.services.settings.temp_dir / self.session.meeting_id / str(person.id)
         found = []
@@ -198,7 +198,8 @@ class Call:
             start = int(path.stem.split("-")[0])
             stream = read_ogg_opus(path.read_bytes())
             assert not stream.dropped_bytes
-            found += [packet for packet in stream.packets if packet.at_sample >= start and packet.opus != SILENCE]
+            own = (packet for packet in stream.packets if packet.at_sample >= start)
+            found += [packet for packet in own if packet.opus != SILENCE and not is_missing(packet.opus)]
         return sorted(found, key=lambda packet: packet.at_sample)
 
     def stored(self, person: Person) -> list[bytes]:
