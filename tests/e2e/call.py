@@ -11,6 +11,7 @@ import discord
 import numpy as np
 
 from discord_recorder import DiscordSessionHandler, ServicesManager
+from discord_recorder.audio.opus import is_missing
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
 from discord_recorder.audio.pcm import SAMPLE_RATE
 from discord_recorder.recording.live import LiveCapture
