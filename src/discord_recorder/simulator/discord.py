@@ -153,7 +153,7 @@ class SimulatedDiscord:
         bot: User | None = None,
     ) -> Interaction:
         """A person uses a slash command (`record start`); `bot` is needed only if several have one of this name."""
-        found = bot or self._bot_with(command.split(maxsplit=1)[0], CommandKind.CHAT, channel)
+        found = bot or self.bot_with(command.split(maxsplit=1)[0], CommandKind.CHAT, channel)
         return self._deeds.invoke(user, found, channel, command, options)
 
     def invoke_on(
@@ -161,7 +161,7 @@ class SimulatedDiscord:
     ) -> Interaction:
         """A person uses a command of a message's or a user's menu."""
         kind = CommandKind.MESSAGE if isinstance(target, Message) else CommandKind.USER
-        found = bot or self._bot_with(command, kind, channel)
+        found = bot or self.bot_with(command, kind, channel)
         return self._deeds.invoke_on(user, found, channel, command, target)
 
     def complete(
@@ -175,7 +175,7 @@ class SimulatedDiscord:
         options: Mapping[str, Any] | None = None,
     ) -> Interaction:
         """A person types into an option that completes itself; the offer is in the interaction's `choices`."""
-        bot = self._bot_with(command.split(maxsplit=1)[0], CommandKind.CHAT, channel)
+        bot = self.bot_with(command.split(maxsplit=1)[0], CommandKind.CHAT, channel)
         return self._deeds.complete(user, bot, channel, command, option, typed, options)
 
     def click(self, user: User, message: Message, button: str) -> Interaction:
@@ -189,6 +189,17 @@ class SimulatedDiscord:
     def submit(self, interaction: Interaction, values: Mapping[str, Any]) -> Interaction:
         """A person sends the form that an interaction opened; fields by label or custom id."""
         return self._deeds.submit(interaction, values)
+
+    def bot_with(self, command: str, kind: CommandKind, channel: Channel) -> User:
+        """The one bot that has a command of this name there; raises `SimulatorError` if there is none, or several."""
+        found = [
+            user
+            for user in self.world.users.values()
+            if user.is_bot and self.commands.find(user.id, channel.guild_id, command, kind)
+        ]
+        if len(found) != 1:
+            raise SimulatorError(f"{len(found)} bots have registered a command {command!r}: say which one is meant")
+        return found[0]
 
     # Voice
 
@@ -231,16 +242,6 @@ class SimulatedDiscord:
     def voice_access(self, user: User, guild: Guild) -> VoiceAccess | None:
         """The valid ticket of a connected user; another one after a move or a change of server."""
         return self.voice_states.access(user.id, guild.id)
-
-    def _bot_with(self, command: str, kind: CommandKind, channel: Channel) -> User:
-        found = [
-            user
-            for user in self.world.users.values()
-            if user.is_bot and self.commands.find(user.id, channel.guild_id, command, kind)
-        ]
-        if len(found) != 1:
-            raise SimulatorError(f"{len(found)} bots have registered a command {command!r}: say which one is meant")
-        return found[0]
 
     def _note(self, _: Dispatch) -> None:
         self.changes.announce()
