@@ -122,6 +122,8 @@ def check_components(components: Sequence[Json], path: str) -> None:
     seen = set[str]()
     for component in walk(components):
         kind = component.get("type")
+        if not isinstance(kind, int):
+            raise invalid(f"{path}.type", "BASE_TYPE_REQUIRED", "This field is required")
         if kind == BUTTON:
             _check_length(f"{path}.label", component.get("label"), MAX_LABEL)
         if kind in SELECTS:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from discord_recorder.simulator import payloads
 from discord_recorder.simulator.entities import ChannelKind, Guild, Json, Member
 from discord_recorder.simulator.permissions import Permission, channel_permissions
-from discord_recorder.simulator.refusals import invalid, missing_permissions, unknown
+from discord_recorder.simulator.refusals import missing_permissions, unknown
 from discord_recorder.simulator.rest.api import Access, Call, Handler
 from discord_recorder.simulator.voice_states import VoiceStates
 from discord_recorder.simulator.world import World
@@ -101,7 +101,7 @@ class Guilds:
         guild, caller = self._access.guild(call)
         target, body = self._target(guild, call), call.fields
         if "nick" in body:
-            self._rename(call, guild, caller, target, body["nick"])
+            self._rename(call, guild, caller, target)
         if "roles" in body:
             self._access.guild_with(call, Permission.MANAGE_ROLES)
             target.role_ids = {self._world.role(guild, int(role_id)).id for role_id in body["roles"] or ()}
@@ -175,11 +175,10 @@ class Guilds:
     def _target(self, guild: Guild, call: Call) -> Member:
         return self._world.member(guild, call.id("user_id", "Member"))
 
-    def _rename(self, call: Call, guild: Guild, caller: Member, target: Member, nick: Any) -> None:
+    def _rename(self, call: Call, guild: Guild, caller: Member, target: Member) -> None:
         own = caller.user.id == target.user.id
         self._access.guild_with(call, Permission.CHANGE_NICKNAME if own else Permission.MANAGE_NICKNAMES)
-        if nick is not None and len(nick) > MAX_NICK:
-            raise invalid("nick", "BASE_TYPE_MAX_LENGTH", f"Must be {MAX_NICK} or fewer in length.")
+        nick = None if call.fields["nick"] is None else call.text("nick", least=0, most=MAX_NICK)
         if not own and target.user.id == guild.owner_id:
             raise missing_permissions()
         target.nick = nick or None
