@@ -9,8 +9,8 @@ import aiohttp
 import discord
 import pytest
 
+from discord_recorder.simulator.drafts import MAX_FILE_BYTES
 from discord_recorder.simulator.permissions import Permission
-from discord_recorder.simulator.rest.api import MAX_FILE_BYTES
 from discord_recorder.simulator.rest.rate_limits import Failure, RateLimit
 from discord_recorder.simulator.server import Simulator, SimulatorOptions
 from discord_recorder.simulator.world import MAX_CHANNELS

@@ -97,11 +97,7 @@ class SimulatedDiscord(Deeds):
 
     def remove_channel(self, channel: Channel) -> None:
         """Delete a guild's channel; whoever is connected to it is disconnected."""
-        guild = self.world.guild_of(channel)
-        for state in guild.people_in(channel.id):
-            self.voice_states.leave(state.user_id, guild)
-        self.messages_store.forget_channel(channel.id)
-        self.world.remove_channel(channel)
+        self.voice_states.remove_channel(channel)
 
     def overwrite(self, channel: Channel, target: Role | User, *, allow: int = 0, deny: int = 0) -> None:
         """Allow or deny permissions in a channel."""
@@ -150,8 +146,7 @@ class SimulatedDiscord(Deeds):
 
     def kick(self, user: User, guild: Guild) -> None:
         """Somebody with the right to puts a user or bot out of the guild, and so out of its voice channels."""
-        self.voice_states.leave(user.id, guild)
-        self.world.remove_member(guild, user.id)
+        self.voice_states.remove_member(user.id, guild)
 
     def server_mute(self, user: User, guild: Guild, *, mute: bool = True) -> None:
         """Mute a connected member for all, or end that."""

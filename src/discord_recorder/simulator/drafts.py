@@ -10,6 +10,8 @@ from discord_recorder.simulator.refusals import invalid
 MAX_CONTENT: Final = 2_000
 MAX_EMBEDS: Final = 10
 MAX_FILES: Final = 10
+MAX_FILE_BYTES: Final = 10 * 1024 * 1024
+"""Of one attachment: Discord's limit for bots in a guild without boosts."""
 MAX_ROWS: Final = 5
 MAX_COMPONENTS: Final = 40
 MAX_EMBED_TITLE: Final = 256

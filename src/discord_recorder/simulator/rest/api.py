@@ -12,7 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from discord_recorder.errors import ApiRefusalError, SimulatorError
 from discord_recorder.simulator.changes import Changes
-from discord_recorder.simulator.drafts import MAX_FILES, Upload
+from discord_recorder.simulator.drafts import MAX_FILE_BYTES, MAX_FILES, Upload
 from discord_recorder.simulator.entities import Channel, Guild, Json, Member, User
 from discord_recorder.simulator.permissions import Permission, channel_permissions, guild_permissions
 from discord_recorder.simulator.refusals import (
@@ -33,8 +33,6 @@ from discord_recorder.simulator.world import World
 _log = logging.getLogger(__name__)
 
 PREFIX: Final = "/api/v10"
-MAX_FILE_BYTES: Final = 10 * 1024 * 1024
-"""Of one attachment: Discord's limit for bots in a guild without boosts."""
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Of a body without files."""
 MAX_ID_DIGITS: Final = 20

@@ -52,8 +52,7 @@ class Guilds:
 
     async def _leave(self, call: Call) -> None:
         guild, member = self._access.guild(call)
-        self._voice.leave(member.user.id, guild)
-        self._world.remove_member(guild, member.user.id)
+        self._voice.remove_member(member.user.id, guild)
 
     async def _channels(self, call: Call) -> list[Json]:
         guild, member = self._access.guild(call)
@@ -85,13 +84,8 @@ class Guilds:
 
     async def _search(self, call: Call) -> list[Json]:
         guild, _ = self._access.guild(call)
-        query, limit = call.query["query"].lower(), min(int(call.query.get("limit", 1)), MAX_LISTED)
-        found = [
-            each
-            for each in guild.members.values()
-            if each.user.name.lower().startswith(query) or (each.nick or "").lower().startswith(query)
-        ]
-        return [payloads.member_payload(member) for member in found[:limit]]
+        limit = min(int(call.query.get("limit", 1)), MAX_LISTED)
+        return [payloads.member_payload(member) for member in guild.members_called(call.query["query"])[:limit]]
 
     async def _member(self, call: Call) -> Json:
         guild, _ = self._access.guild(call)
@@ -119,8 +113,7 @@ class Guilds:
         target = self._target(guild, call)
         if target.user.id == guild.owner_id:
             raise missing_permissions()
-        self._voice.leave(target.user.id, guild)
-        self._world.remove_member(guild, target.user.id)
+        self._voice.remove_member(target.user.id, guild)
 
     async def _give_role(self, call: Call) -> None:
         guild, _ = self._access.guild_with(call, Permission.MANAGE_ROLES)
