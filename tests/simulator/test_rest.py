@@ -100,6 +100,9 @@ async def test_a_file_over_the_limit_is_refused(general: discord.TextChannel) ->
         ({"content": "x" * 2001}, 50035),
         ({"embed": discord.Embed(description="x" * 4097)}, 50035),
         ({"embed": discord.Embed().add_field(name="n", value="x" * 1025)}, 50035),
+        ({"embed": discord.Embed(title="t").set_footer(text="x" * 2049)}, 50035),
+        ({"embed": discord.Embed(title="t").set_author(name="x" * 257)}, 50035),
+        ({"embeds": [discord.Embed(description="x" * 4096), discord.Embed(description="x" * 1905)]}, 50035),
     ],
 )
 async def test_a_message_that_cannot_be_is_refused(

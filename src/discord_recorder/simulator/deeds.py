@@ -72,7 +72,7 @@ class Deeds:
         missing = [each["name"] for each in declared if each.get("required") and each["name"] not in given]
         if missing:
             raise SimulatorError(f"the command {command!r} needs {', '.join(missing)}")
-        resolved = Resolved(self._guild(channel))
+        resolved = Resolved(self._guild(channel), user)
         values = [resolved.option(declared_option(declared, name), value) for name, value in given.items()]
         data = self._command_data(found, channel, path, values) | resolved.as_data()
         return self.interactions.create(InteractionKind.COMMAND, bot, user, channel, data)
@@ -87,7 +87,7 @@ class Deeds:
         if isinstance(target, Message):
             resolved: Json = {"messages": {str(target.id): self.messages_store.payload(target)}}
         else:
-            collected = Resolved(self._guild(channel))
+            collected = Resolved(self._guild(channel), user)
             collected.add(target)
             resolved = collected.as_data()["resolved"]
         data = self._command_data(found, channel, [], []) | {"target_id": str(target.id), "resolved": resolved}
@@ -111,7 +111,7 @@ class Deeds:
         found, path, declared = self._typed(user, bot, channel, command)
         if not declared_option(declared, option).get("autocomplete"):
             raise SimulatorError(f"the option {option!r} of {command!r} does not complete itself")
-        resolved = Resolved(self._guild(channel))
+        resolved = Resolved(self._guild(channel), user)
         values = [resolved.option(declared_option(declared, name), value) for name, value in (options or {}).items()]
         values.append(
             {"name": option, "type": declared_option(declared, option)["type"], "value": typed, "focused": True}
@@ -136,7 +136,7 @@ class Deeds:
         component = find_component(
             (each for each in walk(message.components) if each["type"] in SELECTS), menu, ("custom_id", "placeholder")
         )
-        resolved = Resolved(self._guild(self.world.channel(message.channel_id)))
+        resolved = Resolved(self._guild(self.world.channel(message.channel_id)), user)
         chosen = chosen_values(component, values, resolved)
         data = {"component_type": component["type"], "custom_id": component["custom_id"], "values": chosen}
         return self._use(user, message, data | resolved.as_data())
@@ -147,7 +147,7 @@ class Deeds:
         if form is None:
             raise SimulatorError("the application opened no form")
         left = dict(values)
-        resolved = Resolved(interaction.guild)
+        resolved = Resolved(interaction.guild, interaction.user)
         components = [filled_field(component, left, resolved) for component in form["components"]]
         if left:
             raise SimulatorError(f"the form has no field {', '.join(map(repr, left))}")

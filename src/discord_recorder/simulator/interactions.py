@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from discord_recorder.simulator import payloads
-from discord_recorder.simulator.drafts import MAX_FILE_BYTES, Draft, Upload, check_components
+from discord_recorder.simulator.drafts import MAX_FILE_BYTES, Draft, Upload, check_form
 from discord_recorder.simulator.entities import Channel, Guild, Json, Message, MessageFlag, User
 from discord_recorder.simulator.messages import Messages
 from discord_recorder.simulator.permissions import ALL, channel_permissions
@@ -217,7 +217,7 @@ class Interactions:
             case CallbackKind.UPDATE if interaction.source is not None:
                 interaction.original = self._messages.edit(interaction.source, Draft.of(data, uploads))
             case CallbackKind.MODAL:
-                check_components(data.get("components") or (), "data.components")
+                check_form(data)
                 interaction.modal = data
             case CallbackKind.CHOICES:
                 interaction.choices = tuple(data.get("choices") or ())
