@@ -1,6 +1,8 @@
 """People by command: they talk, write, and use a discord.py bot."""
 
 from collections.abc import AsyncIterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import discord
@@ -10,7 +12,9 @@ from discord.ext import commands
 
 from discord_recorder.errors import NotAudioError, SimulatorError
 from discord_recorder.simulator.console.console import Console
+from discord_recorder.simulator.voice.speakers import SpeakerOptions
 from tests.support.simulator import Scene, logged_in
+from tests.support.waiting import until
 
 
 class Form(discord.ui.Modal, title="Note"):
@@ -88,12 +92,39 @@ async def test_people_talk_in_turn(scene: Scene, console: Console, told: list[st
     await console.run("mute Ben off")
     assert not scene.guild.voice_states[scene.ben.id].self_mute
     await console.run("leave Ada")
+    await console.run("join Ada Talk")
+    assert (await console.run("say Ada 0.04")).startswith("Ada says")  # what was not said before leaving is forgotten
+    await console.run("leave Ada")
     assert (await console.run("who")).splitlines() == ["Talk: Ben, 0 packets sent"]
     await console.run("join Ada Side")
     await console.run("kick Ada")
     with pytest.raises(SimulatorError, match="not in voice"):
         await console.run("say Ada")
     assert told == []
+
+
+async def test_a_voice_has_a_habit_and_a_clock(scene: Scene, console: Console) -> None:
+    async with scene.simulator.participant(scene.ben, SpeakerOptions(hear=True)) as ben:
+        await ben.join(scene.talk)
+        times: dict[str, list[int]] = {}
+
+        def spoken(count: int) -> bool:
+            return len(ben.speaker.heard) == count
+
+        for habit in ("running", "stopping"):
+            await console.run(f"join Ada Talk habit={habit} drift_ppm=100")
+            await console.run("join Ada Side")  # what is not said again stays
+            await console.run("join Ada Talk")
+            ben.speaker.heard.clear()
+            for _ in range(2):
+                await console.run("say Ada 0.04")
+                count = len(ben.speaker.heard) + 7  # two of a tone, five of silence
+                await until(partial(spoken, count))
+                await console.run("wait 0.1")
+            times[habit] = [frame.timestamp for frame in ben.speaker.heard]
+        steps = {habit: [b - a & 0xFFFF_FFFF for a, b in pairwise(each)] for habit, each in times.items()}
+    assert set(steps["stopping"]) == {960}
+    assert steps["running"][6] > 3 * 960
 
 
 @pytest.mark.usefixtures("bot")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -19,6 +18,7 @@ from discord_recorder.simulator.interactions import CallbackKind, Interaction
 from discord_recorder.simulator.participants import Participant
 from discord_recorder.simulator.server import Simulator
 from discord_recorder.simulator.voice.opus_source import from_file, tone
+from discord_recorder.simulator.voice.speakers import Habit, SpeakerOptions
 
 _SAID_SECONDS: Final = "5"
 _LOWEST_HERTZ: Final = 220.0
@@ -35,14 +35,18 @@ class People:
         self._names = names
         self._tell = tell
         self._voices: dict[int, Participant] = {}
-        self._stack = AsyncExitStack()
         self._speeches: dict[int, asyncio.Task[None]] = {}
         self._forms: dict[int, Interaction] = {}
 
     def commands(self) -> Sequence[Command]:
         """All of them."""
         return [
-            Command(name="join", usage="WHO CHANNEL", about="Enter a voice channel.", act=self._join),
+            Command(
+                name="join",
+                usage="WHO CHANNEL [habit=running|stopping] [drift_ppm=N]",
+                about="Enter a voice channel; the habit is what RTP timestamps do in silence, the drift the clock's.",
+                act=self._join,
+            ),
             Command(name="leave", usage="WHO", about="Leave voice.", act=self._leave),
             Command(
                 name="say",
@@ -68,24 +72,26 @@ class People:
 
     async def close(self) -> None:
         """Everybody leaves."""
-        speeches = list(self._speeches.values())
-        for speech in speeches:
-            speech.cancel()
-        await asyncio.gather(*speeches, return_exceptions=True)
-        await self._stack.aclose()
+        await asyncio.gather(*map(self._hush, self._voices))
+        await asyncio.gather(*(voice.close() for voice in self._voices.values()), return_exceptions=True)
 
-    async def _join(self, who: str, channel: str) -> str:
-        person, found = self._names.person(who), self._names.channel(channel)
+    async def _join(self, who: str, channel: str, *words: str) -> str:
+        person, found, options = self._names.person(who), self._names.channel(channel), _speaker_options(words)
         voice = self._voices.get(person.id)
-        if voice is None:
-            voice = await self._stack.enter_async_context(self._simulator.participant(person))
-            self._voices[person.id] = voice
+        if voice is None or (words and voice.speaker.options != options):
+            if voice is not None:
+                await self._hush(person.id)
+                await voice.close()
+            voice = self._voices[person.id] = self._simulator.participant(person, options)
+            voice.open()
         await voice.join(found)
         return f"{person.name} is in {found.name}."
 
     async def _leave(self, who: str) -> str:
         person = self._names.person(who)
-        await self._voice(person).leave()
+        voice = self._voice(person)
+        await self._hush(person.id)
+        await voice.leave()
         return f"{person.name} is out of voice."
 
     async def _say(self, who: str, what: str = _SAID_SECONDS) -> str:
@@ -186,6 +192,11 @@ class People:
         hertz = _LOWEST_HERTZ + _HERTZ_APART * (list(self._names.guild.members).index(person.id) % _TONES)
         return tone(hertz, number(what, float))
 
+    async def _hush(self, user_id: int) -> None:
+        if speech := self._speeches.get(user_id):
+            speech.cancel()
+            await asyncio.gather(speech, return_exceptions=True)
+
     def _said(self, person: User, speech: asyncio.Task[None]) -> None:
         del self._speeches[person.id]
         if not speech.cancelled() and (error := speech.exception()):
@@ -199,6 +210,14 @@ class People:
             for message in self._simulator.messages(channel, seen_by=person)
         ]
         return iter(sorted(found, key=lambda message: message.id, reverse=True))
+
+
+def _speaker_options(words: Sequence[str]) -> SpeakerOptions:
+    given = named_values(words)
+    habit, drift = given.pop("habit", Habit.RUNNING), given.pop("drift_ppm", "0")
+    if given or habit not in tuple(Habit):
+        raise SimulatorError(f"a voice has a habit ({' or '.join(Habit)}) and a drift_ppm")
+    return SpeakerOptions(habit=Habit(habit), drift_ppm=number(drift, float))
 
 
 def _buttons(message: Message) -> list[dict[str, object]]:
