@@ -437,6 +437,22 @@ class TestMainGateway:
         assert main.client.voice_clients == [voice]
         await hears(server, heard)
 
+    @pytest.mark.parametrize("code", [4006, 4014, 4015])
+    async def test_a_guild_that_comes_late_is_waited_for(
+        self, code: int, main: MainGateway, server: VoiceServer, heard: Heard
+    ) -> None:
+        """The rest of the program goes on meanwhile: the very message that is waited for has to be read."""
+        voice = await join(main, heard)
+        main.ready(with_guild=False)
+        server.habits.refuses_resume = 4006
+        await server.close(code)
+        await until(lambda: server.websocket.closed)
+        await asyncio.sleep(0.1)
+        main.guild_comes()
+        await until(lambda: len(heard.segments) == 2)
+        assert main.client.voice_clients == [voice]
+        await hears(server, heard)
+
     async def test_being_deafened_is_a_gap(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
         await join(main, heard)
         main.say_state(ME, CHANNEL, deaf=True)

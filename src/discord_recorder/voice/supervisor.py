@@ -178,7 +178,7 @@ class Supervisor:
         """Do the next step, or what the main gateway wants instead; gives the one after it."""
         if plan.step is Step.AWAIT:
             return await self._await_main_gateway()
-        if plan.delay_seconds and (urgent := await self._pause(plan.delay_seconds)) is not None:
+        if plan.delay_seconds and (urgent := await self._pause(plan.delay_seconds, plan.step)) is not None:
             return urgent
         line = self._line
         if plan.step is Step.RESUME and line is not None and line.connection.can_resume:
@@ -256,10 +256,15 @@ class Supervisor:
         if line is None:
             return Plan(step=Step.REJOIN)
         gone = self._signals.signal(line.connection.ticket) is Signal.NO_ENDPOINT
-        return await self._pause(ENDPOINT_SECONDS if gone else AWAIT_SECONDS) or Plan(step=Step.REJOIN)
+        seconds = ENDPOINT_SECONDS if gone else AWAIT_SECONDS
+        return await self._pause(seconds, Step.AWAIT) or Plan(step=Step.REJOIN)
 
-    async def _pause(self, seconds: float) -> Plan | None:
-        """Let time pass; gives a plan when the main gateway says something that cannot wait, or has forgotten us."""
+    async def _pause(self, seconds: float, step: Step) -> Plan | None:
+        """Let time pass before a step; gives a plan when the main gateway says something that cannot wait.
+
+        When it has forgotten us we have to join again. A pause before that very step is for a main gateway that does
+        not know the channel yet, so it is not cut short.
+        """
         signals, line, now = self._signals, self._line, time.monotonic()
         until = now + seconds
         since = now if line is None else max(line.made_at, now - _RACE_SECONDS)
@@ -271,7 +276,7 @@ class Supervisor:
                 signals.was_announced(since) or signals.signal(line.connection.ticket) is Signal.OTHER_SERVER
             ):
                 return Plan(step=Step.IDENTIFY)
-            if not self._main.is_registered:
+            if step is not Step.REJOIN and not self._main.is_registered:
                 return Plan(step=Step.REJOIN)
             await self._wait_for(None, min(left, _POLL_SECONDS))
         return None
