@@ -12,6 +12,7 @@ import pytest
 from discord_recorder.errors import VoiceConnectionError
 from discord_recorder.voice import health, supervisor
 from discord_recorder.voice.client import RecorderVoiceClient
+from discord_recorder.voice.counters import Outcome
 from discord_recorder.voice.ports import ConnectionOptions
 from discord_recorder.voice.reconnect import ReconnectPolicy
 from discord_recorder.voice.sink import Ended, EndReason, GapReason
@@ -562,11 +563,14 @@ class TestHostile:
                 raise RuntimeError("the disk is full")
 
         broken = Broken()
-        await join(main, broken)
+        voice = await join(main, broken)
         await hears(server, broken)
         await hears(server, broken)
         assert "voice_sink_failed" in caplog.text
         assert len(broken.segments) == 1
+        voice.ledger.check()
+        counts = voice.ledger.user_counts(77)
+        assert (counts.stored, counts.dropped) == (0, {Outcome.NOT_RECORDED: 6})
 
     async def test_nothing_secret_is_logged(
         self, main: MainGateway, server: VoiceServer, heard: Heard, caplog: pytest.LogCaptureFixture

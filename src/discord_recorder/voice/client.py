@@ -66,7 +66,7 @@ class RecorderVoiceClient(discord.VoiceProtocol):
         self.ledger = PacketLedger() if ledger is None else ledger
         self._options = options or ConnectionOptions()
         self._make_policy = policy or (lambda reconnect: ReconnectPolicy(reconnect=reconnect))
-        self._chronicle = Chronicle(sink)
+        self._chronicle = Chronicle(sink, self.ledger)
         self._careless: set[int] = set()
         self._self_mute = False
         self._http: aiohttp.ClientSession | None = None
