@@ -342,6 +342,41 @@ class TestMainGateway:
         assert main.asked == [CHANNEL]
         assert [reason for _, _, reason in heard.gaps] == [GapReason.SERVER_MOVED]
 
+    async def test_has_no_server_yet_when_asked_for_one(
+        self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Asking again would not bring it sooner."""
+        await join(main, heard)
+        monkeypatch.setattr(supervisor, "JOIN_SECONDS", 0.05)
+        main.answer = None
+        await server.close(4006)
+        await until(lambda: main.tokens == 2)
+        await asyncio.sleep(0.3)
+        main.say_server(server.endpoint)
+        await until(lambda: len(heard.segments) == 2)
+        assert main.asked == [CHANNEL, None, CHANNEL]
+        await hears(server, heard)
+
+    async def test_takes_the_server_away_after_the_connection(
+        self,
+        main: MainGateway,
+        server: VoiceServer,
+        other_server: VoiceServer,
+        heard: Heard,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(supervisor, "AWAIT_SECONDS", 0.5)
+        voice = await join(main, heard)
+        await server.close(4014)
+        await until(lambda: not voice.is_connected)
+        await asyncio.sleep(0.01)
+        main.say_server(None)
+        await asyncio.sleep(1)
+        main.say_server(other_server.endpoint)
+        await until(lambda: len(heard.segments) == 2)
+        assert main.asked == [CHANNEL]
+        await hears(other_server, heard)
+
     async def test_closes_and_announces_the_same_server_again(
         self, main: MainGateway, server: VoiceServer, heard: Heard
     ) -> None:
@@ -490,7 +525,7 @@ class TestSpeakers:
 class TestDeafness:
     @pytest.fixture(autouse=True)
     def _quickly(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("NOTICE_SECONDS", "FRESH_SECONDS", "PAUSE_SECONDS", "EARLY_SECONDS"):
+        for name in ("NOTICE_SECONDS", "PAUSE_SECONDS", "EARLY_SECONDS"):
             monkeypatch.setattr(health, name, getattr(health, name) / 10)
 
     async def test_nothing_opens(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:

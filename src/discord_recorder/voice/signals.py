@@ -67,6 +67,11 @@ class Signals:
         """Whether we were taken out of the channel, and not because we asked for it."""
         return self._removed
 
+    @property
+    def endpoint_is_gone(self) -> bool:
+        """Whether the server was taken away, or none was there yet; another one will be announced."""
+        return self._endpoint_is_gone
+
     def was_announced(self, since: float) -> bool:
         """Whether a server was announced after `since`, be it the one we had."""
         return self._server_is_new and self._server_at is not None and self._server_at > since

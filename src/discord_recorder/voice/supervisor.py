@@ -252,12 +252,10 @@ class Supervisor:
 
     async def _await_main_gateway(self) -> Plan:
         """After a close that only the main gateway can explain: wait for what it says, then ask to join again."""
-        line = self._line
-        if line is None:
-            return Plan(step=Step.REJOIN)
-        gone = self._signals.signal(line.connection.ticket) is Signal.NO_ENDPOINT
-        seconds = ENDPOINT_SECONDS if gone else AWAIT_SECONDS
-        return await self._pause(seconds, Step.AWAIT) or Plan(step=Step.REJOIN)
+        plan = await self._pause(AWAIT_SECONDS, Step.AWAIT)
+        if plan is None and self._signals.endpoint_is_gone:
+            plan = await self._pause(ENDPOINT_SECONDS - AWAIT_SECONDS, Step.AWAIT)
+        return plan or Plan(step=Step.REJOIN)
 
     async def _pause(self, seconds: float, step: Step) -> Plan | None:
         """Let time pass before a step; gives a plan when the main gateway says something that cannot wait.
@@ -296,8 +294,8 @@ class Supervisor:
         except Exception as error:  # whatever the library raises between two connections of its own
             _log.warning("voice_join_failed", extra={"error": type(error).__name__})
             return None
-        until = time.monotonic() + JOIN_SECONDS
-        while (now := time.monotonic()) < until:
+        asked = time.monotonic()
+        while (now := time.monotonic()) - asked < (ENDPOINT_SECONDS if signals.endpoint_is_gone else JOIN_SECONDS):
             self._signalled.clear()
             ticket = signals.new_ticket(now)
             if ticket is not None or signals.removed:
