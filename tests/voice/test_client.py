@@ -489,6 +489,27 @@ class TestMainGateway:
         assert main.client.voice_clients == [voice]
         await hears(server, heard)
 
+    async def test_a_main_gateway_that_is_back_ends_the_pause(
+        self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Joining failed while it was away, and would be tried again in a minute."""
+        monkeypatch.setitem(QUICK.keywords, "backoff_seconds", (0.0, 60.0))
+        await join(main, heard)
+        failed = asyncio.Event()
+
+        async def voice_state(*_: Any) -> None:
+            failed.set()
+            raise ConnectionResetError
+
+        with monkeypatch.context() as away:
+            away.setattr(main, "voice_state", voice_state)
+            await server.close(4006)
+            await failed.wait()
+            await turns()
+        main.ready()
+        await until(lambda: len(heard.segments) == 2)
+        await hears(server, heard)
+
     async def test_being_deafened_is_a_gap(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
         await join(main, heard)
         main.say_state(ME, CHANNEL, deaf=True)

@@ -260,12 +260,13 @@ class Supervisor:
     async def _pause(self, seconds: float, step: Step) -> Plan | None:
         """Let time pass before a step; gives a plan when the main gateway says something that cannot wait.
 
-        When it has forgotten us we have to join again. A pause before that very step is for a main gateway that does
-        not know the channel yet, so it is not cut short.
+        When it has forgotten us we have to join again; when it does so in a pause before that very step, it is back. If
+        it had forgotten us already, joining was tried and failed, and the pause is not cut short.
         """
         signals, line, now = self._signals, self._line, time.monotonic()
         until = now + seconds
         since = now if line is None else max(line.made_at, now - _RACE_SECONDS)
+        may_be_forgotten = step is not Step.REJOIN or self._main.is_registered
         while (left := until - time.monotonic()) > 0:
             self._signalled.clear()
             if signals.removed:
@@ -274,7 +275,7 @@ class Supervisor:
                 signals.was_announced(since) or signals.signal(line.connection.ticket) is Signal.OTHER_SERVER
             ):
                 return Plan(step=Step.IDENTIFY)
-            if step is not Step.REJOIN and not self._main.is_registered:
+            if may_be_forgotten and not self._main.is_registered:
                 return Plan(step=Step.REJOIN)
             await self._wait_for(None, min(left, _POLL_SECONDS))
         return None
