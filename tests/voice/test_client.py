@@ -236,6 +236,26 @@ class TestLosses:
         await until(lambda: len(heard.segments) == 2)
         await hears(server, heard)
 
+    async def test_a_slow_main_gateway_that_answers_twice_removes_nobody(
+        self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervisor, "JOIN_SECONDS", 0.05)
+        await join(main, heard)
+        main.answers_states = False
+        await server.close(4006)
+        await until(lambda: main.asked == [CHANNEL, None, CHANNEL, None, CHANNEL])
+        for _ in range(2):
+            main.say_state(ME, None)
+            await turns()
+            main.say_state(ME, CHANNEL)
+            main.say_server(server.endpoint)
+            await turns()
+        await until(lambda: len(heard.segments) >= 2)
+        await hears(server, heard)
+        main.say_state(ME, None)  # nobody asked for that
+        await until(lambda: heard.ended)
+        assert heard.ended == [Ended(reason=EndReason.REMOVED)]
+
     async def test_unanswered_heartbeats_lead_to_a_resume(
         self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
     ) -> None:

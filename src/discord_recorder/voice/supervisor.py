@@ -140,6 +140,7 @@ class Supervisor:
         if resumed:
             self._chronicle.resumed()  # UDP was open all the time
         else:
+            self._signals.settled()
             former, self._former = self._former, None
             self._retire(former)  # before the segment: what its socket still held has been heard
             heard_until = None if former is None else former.connection.last_heard
