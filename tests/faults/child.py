@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import shutil
+import ssl
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -104,6 +105,34 @@ class Child:
                     self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - live_voices.FRAME)
                 self._tell(channel=1, user=user, samples=(number + 1) * live_voices.FRAME)
             await asyncio.sleep(max(0.0, start + (number + 1) * 0.02 - clock()))
+
+    async def do_attach(self, *, ca_file: str, token: str) -> None:
+        """Log a bot in, where the setting `discord_api_url` says, and attach it."""
+        import aiohttp  # noqa: PLC0415 - nobody else here needs to wait for it
+        import discord  # noqa: PLC0415
+
+        from discord_recorder.voice.ports import ConnectionOptions  # noqa: PLC0415
+
+        trust = ssl.create_default_context(cafile=ca_file)
+        bot = discord.Client(intents=discord.Intents.default(), connector=aiohttp.TCPConnector(ssl=trust))
+        self._services.attach(bot, options=ConnectionOptions(ssl_context=trust))
+        await bot.login(token)
+        self._connected = asyncio.create_task(bot.connect())
+        await bot.wait_until_ready()
+
+    async def do_listen(self, *, channel: int, users: list[int]) -> None:
+        """Tell, until the end, where the audio of speakers in a voice channel begins, and how much has come."""
+        live = self._service.sessions[channel].live
+        assert live is not None
+        begun = set()
+        while True:
+            for user in users:
+                if samples := live.ledger.user_counts(user).stored * live_voices.FRAME:
+                    if user not in begun:
+                        begun.add(user)
+                        self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - samples)
+                    self._tell(channel=channel, user=user, samples=samples)
+            await asyncio.sleep(0.01)
 
     async def do_skip(self, *, user: int, to_ms: int) -> None:
         """Let a speaker go on at that session time."""

@@ -40,7 +40,7 @@ class Habits:
 
 
 class VoiceServer(asyncio.DatagramProtocol):
-    """One client at a time is enough here; the last one that came is *the* client."""
+    """One client at a time is enough here; the last one that asked for its address is *the* client."""
 
     def __init__(self) -> None:
         self.habits = Habits()
@@ -65,8 +65,8 @@ class VoiceServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.datagrams.append(data)
-        self._client = addr
         if data[:2] == b"\0\1":
+            self._client = addr  # one that it replaces may go on sending for a moment
             if self.habits.answers_discovery > 0:
                 self.habits.answers_discovery -= 1
                 return
