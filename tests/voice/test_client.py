@@ -171,6 +171,22 @@ class TestConnecting:
         assert main.client.voice_clients == []
         assert heard.ended == [Ended(reason=EndReason.LEFT)]
 
+    async def test_can_be_cancelled_at_any_turn_of_the_event_loop(
+        self, main: MainGateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervisor, "_POLL_SECONDS", 0.0)
+        main.answers_states = False
+        for count in range(20):
+            main.asked.clear()
+            joining = asyncio.create_task(join(main, Heard()))
+            await until(lambda: main.asked)
+            await turns(count)
+            joining.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await joining
+            assert main.asked == [CHANNEL, None]
+        assert main.client.voice_clients == []
+
     async def test_does_not_retry_when_told_so(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
         server.habits.refuses_identify = 4006
         with pytest.raises(VoiceConnectionError):
