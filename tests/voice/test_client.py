@@ -176,11 +176,11 @@ class TestConnecting:
     ) -> None:
         monkeypatch.setattr(supervisor, "_POLL_SECONDS", 0.0)
         main.answers_states = False
-        for count in range(20):
+        for number in range(20):
             main.asked.clear()
             joining = asyncio.create_task(join(main, Heard()))
             await until(lambda: main.asked)
-            await turns(count)
+            await turns(number)
             joining.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await joining
