@@ -22,6 +22,8 @@ async def main():
 
     @client.event
     async def on_ready():
+        while any(guild.unavailable for guild in client.guilds):  # it may be late
+            await asyncio.sleep(0.01)
         print(client.user.name, sorted(channel.name for channel in client.guilds[0].channels))
         await client.close()
 

@@ -24,6 +24,7 @@ class Habits:
     """How the server behaves; tests change it at any time."""
 
     hello: bool = True
+    heartbeat_ms: int = 1000
     acks: bool = True
     answers_discovery: int = 0
     """Requests that get no answer."""
@@ -127,7 +128,7 @@ class VoiceServer(asyncio.DatagramProtocol):
         if self.habits.greeting is not None:
             await websocket.send_str(self.habits.greeting)
         elif self.habits.hello:
-            await self.say(8, {"v": 8, "heartbeat_interval": 1000})
+            await self.say(8, {"v": 8, "heartbeat_interval": self.habits.heartbeat_ms})
         async for message in websocket:
             if message.type is WSMsgType.BINARY:
                 self.heard_binary.append(message.data)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from discord_recorder.errors import VoiceConnectionError
-from discord_recorder.voice import health, supervisor
+from discord_recorder.voice import health, receiver, supervisor
 from discord_recorder.voice.client import RecorderVoiceClient
 from discord_recorder.voice.counters import Outcome
 from discord_recorder.voice.ports import ConnectionOptions
@@ -172,6 +172,22 @@ class TestConnecting:
         assert main.client.voice_clients == []
         assert heard.ended == [Ended(reason=EndReason.LEFT)]
 
+    async def test_can_be_cancelled_at_any_turn_of_the_event_loop(
+        self, main: MainGateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervisor, "_POLL_SECONDS", 0.0)
+        main.answers_states = False
+        for number in range(20):
+            main.asked.clear()
+            joining = asyncio.create_task(join(main, Heard()))
+            await until(lambda: main.asked)
+            await turns(number)
+            joining.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await joining
+            assert main.asked == [CHANNEL, None]
+        assert main.client.voice_clients == []
+
     async def test_does_not_retry_when_told_so(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
         server.habits.refuses_identify = 4006
         with pytest.raises(VoiceConnectionError):
@@ -259,11 +275,20 @@ class TestLosses:
     async def test_unanswered_heartbeats_lead_to_a_resume(
         self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("discord_recorder.voice.gateway.ACK_SECONDS", 0.1)
         voice = await join(main, heard)
+        answer = server._answer
+
+        async def better_from_now_on(websocket: Any, op: int, data: Any) -> None:
+            if op == 7:
+                server.habits.acks = True
+                patience.undo()
+            await answer(websocket, op, data)
+
+        server._answer = better_from_now_on  # type: ignore[method-assign]
         server.habits.acks = False
-        await until(lambda: 7 in server.ops())
-        server.habits.acks = True
+        with monkeypatch.context() as patience:
+            patience.setattr("discord_recorder.voice.gateway.ACK_SECONDS", 0.1)
+            await until(lambda: 7 in server.ops())
         await until(lambda: voice.is_connected)
         await hears(server, heard)
         assert heard.gaps == []
@@ -316,8 +341,14 @@ class TestMainGateway:
         assert voice.ledger.parked == 0
 
     async def test_the_old_server_is_heard_until_the_new_one_is_there(
-        self, main: MainGateway, server: VoiceServer, other_server: VoiceServer, heard: Heard
+        self,
+        main: MainGateway,
+        server: VoiceServer,
+        other_server: VoiceServer,
+        heard: Heard,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(receiver, "PARK_SECONDS", 100.0)
         voice = await join(main, heard)
         await hears(server, heard)
         other_server.habits.hello = False
@@ -612,9 +643,10 @@ class TestDeafness:
 
     async def test_silence_is_not_deafness(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
         await join(main, heard)
-        await hears(server, heard)
-        server.speak(77, b"\xf8\xff\xfe", 50)
-        await until(lambda: heard.frames[-1].opus == b"\xf8\xff\xfe")
+        await server.say_next(5, {"user_id": "77", "ssrc": 77, "speaking": 1})
+        for number, opus in enumerate((b"\xfcspeech", b"\xf8\xff\xfe")):  # at once, however slow this machine is
+            server.speak(77, opus, number)
+        await until(lambda: heard.frames and heard.frames[-1].opus == b"\xf8\xff\xfe")
         ticks = len([message for message in server.heard if message["op"] == 3])
         await until(lambda: len([message for message in server.heard if message["op"] == 3]) >= ticks + 2)
         assert (len(heard.segments), heard.gaps) == (1, [])

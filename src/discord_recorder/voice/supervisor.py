@@ -7,7 +7,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
 from discord_recorder.voice.chronicle import Chronicle
@@ -316,8 +315,7 @@ class Supervisor:
             )
         finally:
             signalled.cancel()
-            with suppress(asyncio.CancelledError):
-                await signalled
+            await asyncio.wait({signalled})  # which hides no cancellation of our own
 
     def _retire(self, line: _Line | None) -> None:
         """Stop listening to a connection; its websocket is closed in the background, in bounded time."""
