@@ -93,7 +93,7 @@ class Outcome(StrEnum):
     """It was opened and left out, in a quiet moment of somebody who never pauses and whose clock runs fast."""
 
     NOT_RECORDED = "not_recorded"
-    """It was opened after the recording had ended, or the disk did not take it."""
+    """It was opened after the recording had ended, or the disk or the recorder itself failed to take it."""
 
 
 NOT_AUDIO: Final = frozenset(
