@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -20,20 +19,18 @@ from discord_recorder.errors import (
 )
 from discord_recorder.ids import MeetingId, parse_snowflake
 from discord_recorder.recording.assembly import MeetingAssembly
-from discord_recorder.recording.chunk_file import sync_and_close
 from discord_recorder.recording.context import Context
-from discord_recorder.recording.disk import CHECK_SECONDS, DiskWatch
-from discord_recorder.recording.live import LiveCapture, MakeTrack
-from discord_recorder.recording.live_tracks import overridden_tracks, stored_tracks
+from discord_recorder.recording.flush_loop import FlushLoop
+from discord_recorder.recording.live import LiveCapture
 from discord_recorder.recording.mark_log import MarkLog
 from discord_recorder.recording.note import checked_note
 from discord_recorder.recording.override import check_permit, current_placement, has_permit, remembering_placement
 from discord_recorder.recording.pushed import checked_pcm, checked_place
-from discord_recorder.recording.pushed_tracks import PushedTracks
 from discord_recorder.recording.queue import TranscodeQueue
 from discord_recorder.recording.sealing import Sealer
 from discord_recorder.recording.session_store import Figures, SessionEnd, SessionStore
 from discord_recorder.recording.session_time import SessionTime
+from discord_recorder.recording.session_tracks import SessionTracks
 from discord_recorder.recording.status import (
     SessionStatus,
     all_packets_of,
@@ -42,18 +39,10 @@ from discord_recorder.recording.status import (
     track_statuses,
 )
 from discord_recorder.storage import chunks
-from discord_recorder.storage.records import UNKNOWN_TRACK, Chunk, Meeting, MeetingStatus, Track
-from discord_recorder.voice.counters import PacketLedger
+from discord_recorder.storage.records import Chunk, Meeting, MeetingStatus, Track
 from discord_recorder.voice.sink import Ended
 
 log = logging.getLogger(__name__)
-
-SEAL_GRACE: Final = 0.1
-"""Part of the flush interval that a chunk may be late: audio in real time fills its chunk a little after it is due,
-and is sealed full; only a slower one is sealed by the clock."""
-
-LONGEST_TICK_SECONDS: Final = 0.9
-"""Open chunk files are synced at least this often."""
 
 
 class SessionState(StrEnum):
@@ -98,8 +87,6 @@ class DiscordSessionHandler:
         self.flush_interval_seconds = context.settings.flush_interval_seconds
         self.dropped_bytes = 0
         """Bytes that were pushed while paused, and not recorded."""
-        self.live: LiveCapture | None = None
-        """Takes what a voice client hears (a `voice.sink.VoiceSink`); None while nothing but pushes is recorded."""
         self._context = context
         self._on_broken = on_broken
         self._on_voice_ended = on_voice_ended
@@ -107,11 +94,6 @@ class DiscordSessionHandler:
         self._ended_at: datetime | None = None
         self._time = SessionTime(context.clock.monotonic(), runs_on=context.settings.pause_keeps_time)
         self._names: dict[Track, str] = {}
-        self._disk = DiskWatch(context.settings)
-        self._disk_checked_at = -math.inf
-        self._flushing: asyncio.Task[Any] | None = None
-        self._syncing: asyncio.Future[None] | None = None
-        self.assembly = MeetingAssembly(context, meeting.id, self._open_tracks)
         self._sealer = Sealer(
             context,
             queue,
@@ -120,14 +102,25 @@ class DiscordSessionHandler:
             on_sealed=self._sealed,
             on_disk_error=self._disk_failed,
         )
-        self._pushed = PushedTracks(
-            own_track=Track(meeting.user_id) if meeting.user_id else UNKNOWN_TRACK,
-            folder=lambda track: context.track_folder(meeting.id, track),
-            monotonic=context.clock.monotonic,
-            submit=self._sealer.submit,
+        self._tracks = SessionTracks(
+            context,
+            meeting,
+            sealer=self._sealer,
+            chunk_samples=lambda: self._chunk_samples,
+            on_disk_error=self._disk_failed,
         )
+        self.assembly = MeetingAssembly(context, meeting.id, self._tracks.open_tracks)
         self._marks = MarkLog(meeting.id, context.clock, self._time)
         self._store = SessionStore(context, meeting.id, self._marks, self._figures)
+        self._loop = FlushLoop(
+            context,
+            meeting_id=meeting.id,
+            tracks=self._tracks,
+            store=self._store,
+            interval_seconds=lambda: self.flush_interval_seconds,
+            on_disk_error=self._disk_failed,
+            on_disk_full=self._break,
+        )
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -137,24 +130,26 @@ class DiscordSessionHandler:
 
     # --- audio in
 
+    @property
+    def live(self) -> LiveCapture | None:
+        """Takes what a voice client hears (a `voice.sink.VoiceSink`); None while nothing but pushes is recorded."""
+        return self._tracks.live
+
     def go_live(self) -> LiveCapture:
         """Record what a voice client hears, too, which is told to the result; call it before the first frame.
 
         Session time 0 is the session's start. Its clock goes on whatever is heard; a pause stops it unless the setting
         `pause_keeps_time` says otherwise.
         """
-        if self.live is None:
-            self.live = LiveCapture(
-                time=self._time,
-                marks=self._marks,
-                monotonic=self._context.clock.monotonic,
-                make_track=self._live_tracks(),
-                chunk_samples=lambda: self._chunk_samples,
-                on_closed=self._sealer.submit,
-                on_disk_error=self._disk_failed,
-                on_voice_ended=self._voice_ended,
-            )
-        return self.live
+        if self.live is not None:
+            return self.live
+        has_override = type(self).push_audio_data is not DiscordSessionHandler.push_audio_data
+        return self._tracks.go_live(
+            self._time,
+            self._marks,
+            override=(type(self).__name__, self.push_audio_data) if has_override else None,
+            on_voice_ended=self._voice_ended,
+        )
 
     async def push_audio_data(
         self, pcm_data: bytes, *, user_id: int | str | None = None, at_ms: float | None = None
@@ -174,8 +169,8 @@ class DiscordSessionHandler:
         check_permit()
         pcm = checked_pcm(pcm_data)
         at_sample = checked_place(at_ms)
-        track, lock = self._pushed.find(user_id)
-        if self.live is not None and not self._has_override and self.live.has_track(track):
+        track, lock = self._tracks.pushed.find(user_id)
+        if not self._tracks.takes_pushes(track):
             raise InvalidAudioError(
                 f"User {track} is recorded from the voice channel, so nothing can be pushed on that track."
             )
@@ -194,10 +189,10 @@ class DiscordSessionHandler:
                 self.dropped_bytes += len(pcm)
                 return
             piece_bytes = self._chunk_samples * SAMPLE_BYTES
-            if first and at_sample is not None and self.live is not None:
-                at_sample = max(at_sample, self._pushed.position(track))  # an override may hand on more than it gets
+            if first and at_sample is not None and self.live is not None:  # an override may hand on more than it gets
+                at_sample = max(at_sample, self._tracks.pushed.position(track))
             try:
-                filled = self._pushed.write(
+                filled = self._tracks.pushed.write(
                     track, pcm[:piece_bytes], self._chunk_samples, at_sample=at_sample if first else None
                 )
             except OSError as error:
@@ -235,8 +230,7 @@ class DiscordSessionHandler:
     @property
     def duration_samples(self) -> int:
         """Length of the longest track; of a live call, session time."""
-        clock = self.live.duration_samples if self.live is not None else 0
-        return max(clock, *self._ends().values(), 0)
+        return self._tracks.duration_samples
 
     @property
     def duration_ms(self) -> int:
@@ -257,7 +251,7 @@ class DiscordSessionHandler:
 
     def set_speaker_name(self, user_id: int | str | None, name: str) -> Awaitable[None]:
         """Give a speaker a display name, kept with the recording; await the result to know it stored."""
-        track = self._pushed.track_of(user_id)
+        track = self._tracks.pushed.track_of(user_id)
         self._names[track] = name
         return self._store.name(track, name)
 
@@ -274,7 +268,7 @@ class DiscordSessionHandler:
         author = None if user_id is None else parse_snowflake(user_id, "user id")
         if self._state is SessionState.ENDED:
             raise SessionEndedError(f"The session of meeting {self.meeting_id} has been stopped; nothing can be noted.")
-        if not self._marks.note(self._now_sample, note, author):
+        if not self._marks.note(self._tracks.now_sample, note, author):
             raise DatabaseBusyError("The database has been busy for so long that no more notes are kept. Free it.")
         await self._store_if_possible()
 
@@ -285,11 +279,11 @@ class DiscordSessionHandler:
         """
         if not self.is_paused:
             self._move(SessionState.PAUSED)
-            self._marks.begin_pause(self._now_sample)
+            self._marks.begin_pause(self._tracks.now_sample)
             self._time.pause(self._context.clock.monotonic())
         if self.live is not None:
             await self.live.pause()
-        self._cut_all()
+        self._tracks.cut(goes_on=self.is_recording)
         await self._sealer.sealed()
         await self._store_if_possible()
 
@@ -298,14 +292,14 @@ class DiscordSessionHandler:
         if not self.is_recording:
             self._move(SessionState.RECORDING)
             self._time.resume(self._context.clock.monotonic())
-            self._pushed.skip(self._marks.end_pause())
+            self._tracks.pushed.skip(self._marks.end_pause())
             if self.live is not None:
                 self.live.resume()
         await self._store_if_possible()
 
     async def flush(self) -> None:
         """Seal what is there, however short; raises `DatabaseError` when that has to wait (nothing is lost)."""
-        self._cut_all()
+        self._tracks.cut(goes_on=self.is_recording)
         await self._sealer.seal()
 
     async def end(self) -> None:
@@ -317,8 +311,7 @@ class DiscordSessionHandler:
         self._marks.end_pause()
         self._ended_at = self._ended_at or self._context.clock.now()
         await self.flush()
-        if self.live is not None:
-            self.live.tidy(self._open_tracks())
+        self._tracks.tidy()
 
     async def store_end(self, reason: str) -> None:
         """Let the meeting be in processing, after `end`; raises `DatabaseError` when that has to wait: call again."""
@@ -330,58 +323,35 @@ class DiscordSessionHandler:
         """End the session's own tasks; every chunk that is not sealed by now waits on the disk for recovery."""
         self._state = SessionState.ENDED
         self._flush_task = None
+        self._tracks.break_off()
         if self.live is not None:
             await self.live.aclose()
-        if self._syncing is not None:
-            await asyncio.wait([self._syncing])
+        await self._loop.synced()
         await self._sealer.aclose()
         await self.assembly.aclose()
         await self._store.aclose()
 
     # --- the flush loop
 
-    @property
-    def _flush_task(self) -> asyncio.Task[Any] | None:
-        return self._flushing
-
-    @_flush_task.setter
-    def _flush_task(self, task: asyncio.Task[Any] | None) -> None:
-        if self._flushing is not None and self._flushing is not task:
-            self._flushing.cancel()
-        self._flushing = task
-
     async def flush_loop(self) -> None:
         """Seal what is due, sync what is open and watch the disk, until the session ends. One loop runs at a time."""
-        while self._state is not SessionState.ENDED:
-            await self._context.clock.sleep(min(LONGEST_TICK_SECONDS, self.flush_interval_seconds / 4))
-            try:
-                await self.tick()
-            except Exception:
-                log.exception("A flush was interrupted; the next one goes on", extra={"meeting": self.meeting_id})
+        await self._loop.run(lambda: self._state is SessionState.ENDED)
+
+    async def tick(self) -> None:
+        """One round of the flush loop."""
+        await self._loop.tick()
 
     async def _flush_loop(self) -> None:
         """`flush_loop` under the name of the usage document."""
         await self.flush_loop()
 
-    async def tick(self) -> None:
-        """One round of the flush loop."""
-        due_seconds = self.flush_interval_seconds * (1 + SEAL_GRACE)
-        self._pushed.cut_if_older(due_seconds)
-        unsynced = list(self._pushed.unsynced_descriptors())
-        if self.live is not None:
-            self.live.tick(due_seconds)
-            self.live.tidy(self._open_tracks())
-            unsynced += self.live.unsynced_descriptors()
-        try:
-            self._syncing = asyncio.ensure_future(asyncio.to_thread(sync_and_close, unsynced))
-            await asyncio.shield(self._syncing)
-        except OSError as error:
-            self._disk_failed(error)
-        self._store.tick()
-        if self._context.clock.monotonic() - self._disk_checked_at >= CHECK_SECONDS:
-            self._disk_checked_at = self._context.clock.monotonic()
-            if reason := self._disk.look():
-                self._break(reason)
+    @property
+    def _flush_task(self) -> asyncio.Task[Any] | None:
+        return self._loop.task
+
+    @_flush_task.setter
+    def _flush_task(self, task: asyncio.Task[Any] | None) -> None:
+        self._loop.task = task
 
     # --- what callers see
 
@@ -400,81 +370,31 @@ class DiscordSessionHandler:
             duration_ms=self.duration_ms,
             total_chunks=sum(counts.values()),
             chunk_statuses=chunk_counts(counts),
-            buffer_size_bytes=self._buffered_bytes(),
+            buffer_size_bytes=self._tracks.buffered_bytes,
             dropped_bytes=self.dropped_bytes,
             notes=self._marks.notes,
-            warnings=[self._disk.warning] if self._disk.warning else [],
-            tracks=track_statuses(self._ends(), self._names, self._ledger),
-            packets=all_packets_of(self._ledger),
+            warnings=self._loop.warnings,
+            tracks=track_statuses(self._tracks.ends(), self._names, self._tracks.ledger),
+            packets=all_packets_of(self._tracks.ledger),
             events=self._marks.events(),
         )
 
     # --- inside
 
-    @property
-    def _ledger(self) -> PacketLedger:
-        return self.live.ledger if self.live is not None else PacketLedger()
-
-    @property
-    def _now_sample(self) -> int:
-        """Session time now, in samples; where nothing but pushes is recorded, it is the end of the longest track."""
-        return self.live.duration_samples if self.live is not None else self.duration_samples
-
     def _figures(self) -> Figures:
         return Figures(
             status=_STATUS.get(self._state),
             paused_dropped_bytes=self.dropped_bytes,
-            packets=stored_packets(self._ledger, self._ends()),
+            packets=stored_packets(self._tracks.ledger, self._tracks.ends()),
         )
-
-    def _buffered_bytes(self) -> int:
-        live = self.live.buffered_bytes if self.live is not None else 0
-        return self._sealer.unsealed_bytes + self._pushed.buffered_bytes + live
-
-    def _ends(self) -> dict[Track, int]:
-        """Where each track ends."""
-        ends = self._pushed.ends()
-        for track, end in self.live.tracks.items() if self.live is not None else ():
-            ends[track] = max(end, ends.get(track, 0))
-        return ends
-
-    @property
-    def _has_override(self) -> bool:
-        return type(self).push_audio_data is not DiscordSessionHandler.push_audio_data
-
-    def _live_tracks(self) -> MakeTrack:
-        if not self._has_override:
-            return stored_tracks(self._context, self.meeting_id, begins_at=self._pushed.finish_track)
-        return overridden_tracks(
-            self._context,
-            self.meeting_id,
-            handler=type(self).__name__,
-            push=self._push_live,
-            record=self._record_live,
-        )
-
-    async def _push_live(self, track: Track, pcm: bytes, at_ms: float) -> None:
-        await self.push_audio_data(pcm, user_id=track, at_ms=at_ms)
-
-    def _record_live(self, track: Track, pcm: bytes, at_sample: int) -> None:
-        """Record what of a live frame the override has not recorded."""
-        if self._state is not SessionState.ENDED:
-            self._pushed.fill_up(track, pcm, self._chunk_samples, at_sample=at_sample)
 
     def _sealed(self, rows: Sequence[Chunk]) -> None:
         self.assembly.expect(rows)
-        if self.live is not None:
-            self.live.tidy(self._open_tracks())
+        self._tracks.tidy()
 
     def _voice_ended(self, ended: Ended) -> None:
         if self._on_voice_ended is not None:
             self._on_voice_ended(self, ended)
-
-    def _open_tracks(self) -> dict[Track, int]:
-        starts = self._pushed.open_tracks()
-        for track, start in self.live.open_tracks().items() if self.live is not None else ():
-            starts[track] = min(start, starts.get(track, start))
-        return starts | self._sealer.first_unsealed()
 
     def _move(self, to: SessionState) -> None:
         if to not in _MOVES[self._state]:
@@ -487,8 +407,7 @@ class DiscordSessionHandler:
     def _break(self, reason: str) -> None:
         if self._state is not SessionState.ENDED:
             self._state = SessionState.ENDED
-            if self.live is not None:
-                self.live.break_off()
+            self._tracks.break_off()
             self._on_broken(self, reason)
 
     async def _store_if_possible(self) -> None:
@@ -497,14 +416,6 @@ class DiscordSessionHandler:
             await self._store.store()
         except DatabaseError:
             log.warning("What happened could not be stored yet", extra={"meeting": self.meeting_id}, exc_info=True)
-
-    def _cut_all(self) -> None:
-        if self.live is not None:
-            self.live.cut()
-        if self._state is SessionState.RECORDING:
-            self._pushed.cut()
-        else:
-            self._pushed.finish()
 
 
 def _checked_interval(seconds: object) -> float:
