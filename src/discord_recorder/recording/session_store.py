@@ -8,14 +8,14 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from discord_recorder.ids import MeetingId
-from discord_recorder.recording import mark_log
+from discord_recorder.recording import left_marks, mark_log
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.mark_log import MarkLog, Unstored
 from discord_recorder.storage import meetings
@@ -66,6 +66,7 @@ class SessionStore:
         self._names: dict[Track, str] = {}
         self._stored: dict[str, Any] = {"status": MeetingStatus.RECORDING, "paused_dropped_bytes": 0}
         self._figures_at = -math.inf
+        self._has_ended = False
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -98,12 +99,19 @@ class SessionStore:
         await asyncio.shield(self._begin(self._store(end)))
 
     async def aclose(self) -> None:
-        """Store no more; what is being stored at the moment is ended first."""
+        """Store no more; what is being stored now is ended first, and what is not stored then is left for recovery."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         await asyncio.gather(*self._storing, return_exceptions=True)
+        left = [replace(mark, id=entry.row_id) for entry, mark in self._marks.unstored()]
+        if left and not self._has_ended:
+            folder = self._context.meeting_folder(self._meeting_id)
+            try:
+                await asyncio.to_thread(left_marks.leave, folder, left)
+            except OSError:
+                log.exception("What happened to a meeting could not be kept", extra={"meeting": self._meeting_id})
 
     # --- inside
 
@@ -131,6 +139,7 @@ class SessionStore:
                 self._stored |= values
                 self._marks.was_stored(marks, row_ids)
                 self._names = {track: name for track, name in self._names.items() if names.get(track) != name}
+            self._has_ended = self._has_ended or end is not None
             if now - self._figures_at >= FIGURES_SECONDS:
                 self._figures_at = now
 
