@@ -221,13 +221,13 @@ class Call:
         kept = set(numbers)
         return [frame for number, frame in enumerate(sent) if number not in kept]
 
-    def lost_too_much(self, person: Person) -> str | None:
-        """What is missing of somebody's speech, if it is more than a reconnect may cost on this machine.
+    def lost_too_much(self, person: Person, *, since: int = 0) -> str | None:
+        """What is missing of somebody's speech from that frame on, if it is more than a reconnect may cost here.
 
         Frames that were sent in one go, after this process had stood still, are one moment.
         """
         sent, moments = person.spoken, 0
-        missing = set(map(sent.index, self.missing(person)))
+        missing = {number for number in map(sent.index, self.missing(person)) if number >= since}
         for number in missing:
             moments += number == 0 or sent[number].sent_at - sent[number - 1].sent_at > FRAME_SECONDS / 4
         limit = max(RECONNECT_SECONDS, 3 * self.joined_in)
