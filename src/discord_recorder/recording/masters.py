@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Final
 
 from discord_recorder.audio.framefile import FinishedTrack
+from discord_recorder.audio.opus_markers import in_order
 from discord_recorder.audio.opus_master import OpusMaster
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
 from discord_recorder.audio.pcm import SAMPLE_RATE
@@ -204,18 +205,13 @@ class MasterTrack:
             if chunk.transcode_status is not TranscodeStatus.FAILED:
                 raise
             return []
-        own = (packet for packet in found if chunk.start_sample <= packet.at_sample < chunk.end_sample)
-        return sorted(own, key=_place)
+        return in_order(packet for packet in found if chunk.start_sample <= packet.at_sample < chunk.end_sample)
 
     def _give_up(self) -> None:
         self._is_given_up = True
         self._file = None
         with contextlib.suppress(OSError):  # promotion removes what is in the folder, and the cleanup what it leaves
             self._path.unlink(missing_ok=True)
-
-
-def _place(packet: PlacedPacket) -> int:
-    return packet.at_sample
 
 
 class _GrowingMaster:
