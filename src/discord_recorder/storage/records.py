@@ -180,15 +180,15 @@ class Chunk(NewChunk):
         """Session time, in samples, at which the chunk ends."""
         return self.start_sample + self.sample_count
 
-    @property
-    def is_in_recording(self) -> bool:
-        """Whether its MP3 was put into the recording, and it is kept for its source only."""
-        return self.transcode_status is TranscodeStatus.DONE and self.sha256 is None
-
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "Chunk":
         """From a `temp_recordings` row."""
         return cls(**{**row, "transcode_status": TranscodeStatus(row["transcode_status"])})
+
+    @property
+    def is_in_recording(self) -> bool:
+        """Whether its MP3 was put into the recording, and it is kept for its source only."""
+        return self.transcode_status is TranscodeStatus.DONE and self.sha256 is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
