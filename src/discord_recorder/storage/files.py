@@ -98,7 +98,7 @@ class RecordingStore(Protocol):
         """Keys of all files that are kept."""
 
 
-_OUR_SUFFIXES: Final = {".mp3", ".flac", ".wav", ".part"}
+_OUR_SUFFIXES: Final = {".mp3", ".flac", ".wav", ".opus", ".part"}
 """What `put` is called with, and what an interrupted copy leaves; notes that somebody keeps beside it are his."""
 
 

@@ -185,6 +185,11 @@ class Chunk(NewChunk):
         """From a `temp_recordings` row."""
         return cls(**{**row, "transcode_status": TranscodeStatus(row["transcode_status"])})
 
+    @property
+    def is_in_recording(self) -> bool:
+        """Whether its MP3 was put into the recording, and it is kept for its source only."""
+        return self.transcode_status is TranscodeStatus.DONE and self.sha256 is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingTrack:
