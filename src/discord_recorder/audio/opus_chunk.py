@@ -25,6 +25,9 @@ class DecodedChunk:
         overlapping_packets: packets left out because others fill their place: duplicates.
         corrupt_packets: packets that the decoder refused; silence stands for them.
         dropped_bytes: bytes of the file that are in no whole page.
+        heard: stretches of the chunk with packets that are no silence frames, `[start, end)` in session samples.
+        lost: stretches of markers (`opus.missing_packet`) whose packets did not come after all.
+        concealed_samples: how much of `lost` is concealed; the rest is silent.
     """
 
     pcm: ChunkPcm
@@ -32,6 +35,9 @@ class DecodedChunk:
     overlapping_packets: int
     corrupt_packets: int
     dropped_bytes: int
+    heard: tuple[tuple[int, int], ...] = ()
+    lost: tuple[tuple[int, int], ...] = ()
+    concealed_samples: int = 0
 
 
 def decode_chunk(
