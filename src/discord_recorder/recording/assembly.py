@@ -18,6 +18,7 @@ from discord_recorder.audio.splice import SplicedTrack
 from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.gaps import Figures, RunningFigures, stretches_of
 from discord_recorder.recording.mix_windows import window_frames, windows_that_need
 from discord_recorder.storage import chunks
 from discord_recorder.storage.files import make_folder
@@ -35,6 +36,7 @@ class _Lane:
 
     spliced: SplicedTrack
     waiting: deque[Chunk] = field(default_factory=deque)
+    figures: RunningFigures = field(default_factory=RunningFigures)
     end_sample: int = 0
 
 
@@ -80,6 +82,11 @@ class MeetingAssembly:
             lane.waiting.append(chunk)
             lane.end_sample = max(lane.end_sample, chunk.end_sample)
 
+    @property
+    def figures(self) -> dict[Track, Figures]:
+        """What is heard and lost of each speaker, as far as it is spliced in."""
+        return {track: lane.figures.so_far for track, lane in self._lanes.items()}
+
     async def advance(self) -> None:
         """Splice what is DONE, and mix what is complete by now."""
         async with self._lock:
@@ -87,28 +94,30 @@ class MeetingAssembly:
             if len(self._lanes) > 1:
                 await self._mix_up_to(self._ready_frames())
 
-    async def finish(self) -> tuple[dict[Track, FinishedTrack], FfmpegError | Mp3Error | None]:
-        """Complete all files: each speaker's and, for more than one, the mix.
+    async def finish(
+        self, duration_samples: int = 0
+    ) -> tuple[dict[Track, FinishedTrack], FfmpegError | Mp3Error | None]:
+        """Complete all files: each speaker's and, for more than one, the mix; all of the same length.
 
+        That is the length of the session, or of the longest track where that is longer or nobody knows.
         Gives the finished files, still in the temp folder, and the error that kept the mix from being made, if any.
         Raises `StorageError` or `OSError` when the disk does not take them. May be called again.
         """
         async with self._lock:
             self.expect(await self._context.database.read(chunks.of_meeting, self._meeting_id))
             await self._splice()
-            lanes = {track: (lane.spliced, lane.end_sample) for track, lane in self._lanes.items()}
+            lanes = {track: lane.spliced for track, lane in self._lanes.items()}
             mix_error = None
+            longest = max((lane.end_sample for lane in self._lanes.values()), default=0)
             if len(lanes) > 1:
-                end_sample = max(end for _, end in lanes.values())
                 try:
-                    await self._mix_up_to(frame_count(end_sample), to_the_end=True)
+                    await self._mix_up_to(frame_count(longest), to_the_end=True)
                 except (FfmpegError, Mp3Error) as error:
                     mix_error = error
                 else:
-                    lanes[MIX_TRACK] = (self._mix_track(), end_sample)
-            finished = await asyncio.gather(
-                *(asyncio.to_thread(spliced.finish, end_sample) for spliced, end_sample in lanes.values())
-            )
+                    lanes[MIX_TRACK] = self._mix_track()
+            length = max(duration_samples, longest)
+            finished = await asyncio.gather(*(asyncio.to_thread(spliced.finish, length) for spliced in lanes.values()))
             return dict(zip(lanes, finished, strict=True)), mix_error
 
     async def _run(self) -> None:
@@ -144,6 +153,7 @@ class MeetingAssembly:
         mp3 = self._context.temp_file(chunk.mp3_key)
         await asyncio.to_thread(lane.spliced.add, first, mp3, start_sample=chunk.start_sample)
         self._dirty_windows.update(windows_that_need(first, last, self._mixed_windows))
+        lane.figures.add(stretches_of(chunk))
 
     def _ready_frames(self) -> int:
         """Up to where no track is going to change any more, as far as can be told.

@@ -15,6 +15,7 @@ from discord_recorder.audio.wav import write_wav
 from discord_recorder.errors import FfmpegError, MeetingNotFoundError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.assembly import MeetingAssembly
+from discord_recorder.recording.bookkeeping import Bookkeeper
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.mending import Mending
 from discord_recorder.recording.transcode import MASTER_PCM
@@ -41,6 +42,7 @@ class Promoter:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._bookkeeper = Bookkeeper(context)
 
     async def finalize(self, meeting_id: MeetingId, assembly: MeetingAssembly | None) -> None:
         """Promote or mend; afterwards the meeting is completed, or failed when none of its chunks could be transcoded.
@@ -60,7 +62,7 @@ class Promoter:
         await asyncio.to_thread(self._tidy, meeting_id, rows)
 
     async def _promote(self, meeting: Meeting, rows: Sequence[Chunk], assembly: MeetingAssembly) -> None:
-        finished, mix_error = await assembly.finish()
+        finished, mix_error = await assembly.finish(meeting.duration_samples or 0)
         if mix_error is not None:
             log.error(
                 "The mix could not be made; `retry` tries again", extra={"meeting": meeting.id}, exc_info=mix_error
@@ -70,16 +72,19 @@ class Promoter:
             await self._store(meeting.id, track, file, masters.get(track)) for track, file in sorted(finished.items())
         ]
         whole = mix_error is None and not any(row.transcode_status is TranscodeStatus.FAILED for row in rows)
+        status = RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE
         ended_at = meeting.ended_at or self._context.clock.now()
+        books = await self._bookkeeper.open(meeting, rows, tracks, status=status, ended_at=ended_at)
 
         def promote(tx: Connection) -> None:
-            names = meetings.speaker_names(tx, meeting.id)
             recordings.add(
                 tx,
                 meeting,
-                status=RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE,
+                status=status,
                 ended_at=ended_at,
-                tracks=[_named(track, names) for track in tracks],
+                tracks=books.tracks,
+                duration_samples=books.duration_samples,
+                manifest_key=books.manifest_key,
             )
             chunks.remove(tx, [row.id for row in rows if row.transcode_status is TranscodeStatus.DONE])
             hopeless = all(row.transcode_status is TranscodeStatus.FAILED for row in rows)
@@ -138,23 +143,20 @@ class Promoter:
         files = Mending(self._context, recording)
         await asyncio.to_thread(files.put_in, mended)
         mix_error = await files.mend_mix(mended)
-        renewed = [await self._store(meeting.id, track, file, None) for track, file in sorted(files.finished.items())]
-        kept = {track.track: track for track in recording.tracks}
+        tracks = {track.track: track for track in recording.tracks}
+        for track, file in sorted(files.finished.items()):
+            renewed = await self._store(meeting.id, track, file, None)
+            tracks[track] = _renewed(tracks[track], renewed) if track in tracks else renewed
+        if mix_error is not None:
+            tracks.pop(MIX_TRACK, None)  # it lacks what was mended; `retry` makes it anew
         whole = mix_error is None and len(mended) == len(rows)
         hopeless = bool(rows) and not mended and await asyncio.to_thread(files.hold_nothing)
+        status = RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE
+        amended = await self._bookkeeper.amend(meeting, recording, rows, list(tracks.values()), status=status)
 
         def mend(tx: Connection) -> None:
-            names = meetings.speaker_names(tx, meeting.id)
-            recordings.replace_tracks(
-                tx,
-                recording,
-                status=RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE,
-                tracks=[
-                    _named(track, names, master_key=kept[track.track].master_key if track.track in kept else None)
-                    for track in renewed
-                ],
-                dropped=[MIX_TRACK] if mix_error is not None else [],  # it lacks what was mended; `retry` makes it anew
-            )
+            dropped = [track.track for track in recording.tracks]
+            recordings.replace_tracks(tx, recording, status=status, tracks=amended, dropped=dropped)
             chunks.remove(tx, [row.id for row in mended])
             _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
 
@@ -209,5 +211,6 @@ def _end(
     )
 
 
-def _named(track: RecordingTrack, names: Mapping[Track, str | None], master_key: str | None = None) -> RecordingTrack:
-    return dataclasses.replace(track, name=names.get(track.track), master_key=master_key or track.master_key)
+def _renewed(old: RecordingTrack, new: RecordingTrack) -> RecordingTrack:
+    """A track with another file in place of its own; its master stays."""
+    return dataclasses.replace(old, key=new.key, samples=new.samples, size_bytes=new.size_bytes, sha256=new.sha256)

@@ -363,7 +363,7 @@ class DiscordSessionHandler:
             buffer_size_bytes=self._buffered_bytes(),
             dropped_bytes=self.dropped_bytes,
             warnings=[self._disk.warning] if self._disk.warning else [],
-            tracks=track_statuses(self._ends(), self._names, self._ledger),
+            tracks=track_statuses(self._ends(), self._names, self._ledger, self.assembly.figures),
             packets=all_packets_of(self._ledger),
             events=self.live.events.events() if self.live is not None else [],
         )

@@ -231,6 +231,12 @@ class Recording:
     duration_samples: int | None = None
 
     @property
+    def keys(self) -> list[str]:
+        """The storage keys of all its files."""
+        named = [key for track in self.tracks for key in (track.key, track.master_key)]
+        return [key for key in (*named, self.manifest_key) if key]
+
+    @property
     def main(self) -> RecordingTrack:
         """The mix where there is one, else the longest track."""
         mixes = [track for track in self.tracks if track.kind is TrackKind.MIX]
