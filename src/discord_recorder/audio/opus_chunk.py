@@ -3,16 +3,29 @@
 A packet belongs to the chunk in which it begins. One that reaches over the border is also in the next chunk's file, as
 part of its pre-roll: the packets in front of the chunk (`opus_preroll`), which bring the decoder, and then the MP3
 encoder, into the state they would have had in one go.
+
+Losses are concealed where markers tell of them (`opus.missing_packet`), up to 100 ms each; the rest of them, and every
+gap that no marker tells of, is exact silence. What is concealed at the end of a chunk comes out of the next chunk's
+pre-roll in the same way, so a loss over the border is one loss.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from mmap import mmap
+from typing import Final
 
 from discord_recorder.audio.encode import ChunkPcm
+from discord_recorder.audio.fades import crossfaded, faded_out
 from discord_recorder.audio.mp3 import PREROLL_SAMPLES
+from discord_recorder.audio.opus import is_silence
 from discord_recorder.audio.opus_decoder import OpusDecoder
+from discord_recorder.audio.opus_losses import told_apart
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
-from discord_recorder.audio.pcm import SAMPLE_BYTES
+from discord_recorder.audio.pcm import SAMPLE_BYTES, ms_to_samples
+from discord_recorder.audio.stretches import Stretch, joined, total, within, without
+
+_FADE_SAMPLES: Final = ms_to_samples(5)
+"""How long it takes from one packet to another that overlaps it, and from concealment to a gap without a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +38,9 @@ class DecodedChunk:
         overlapping_packets: packets left out because others fill their place: duplicates.
         corrupt_packets: packets that the decoder refused; silence stands for them.
         dropped_bytes: bytes of the file that are in no whole page.
-        heard: stretches of the chunk with packets that are no silence frames, `[start, end)` in session samples.
-        lost: stretches of markers (`opus.missing_packet`) whose packets did not come after all.
+        heard: stretches of the chunk with packets that are no silence frames, in session samples; a clock's step
+            between two of them is heard as well.
+        lost: stretches of markers whose packets did not come after all.
         concealed_samples: how much of `lost` is concealed; the rest is silent.
     """
 
@@ -35,56 +49,103 @@ class DecodedChunk:
     overlapping_packets: int
     corrupt_packets: int
     dropped_bytes: int
-    heard: tuple[tuple[int, int], ...] = ()
-    lost: tuple[tuple[int, int], ...] = ()
-    concealed_samples: int = 0
+    heard: tuple[Stretch, ...]
+    lost: tuple[Stretch, ...]
+    concealed_samples: int
 
 
-def decode_chunk(
-    data: bytes | mmap, *, start_sample: int, sample_count: int, conceal_losses: bool = False
-) -> DecodedChunk:
+def decode_chunk(data: bytes | mmap, *, start_sample: int, sample_count: int) -> DecodedChunk:
     """Decode a chunk's file.
 
-    Blocks, 20 to 60 ms for 10 s of sound, most of it without the GIL; call it from a thread.
+    Blocks, 15 to 25 ms for 10 s of sound, most of it without the GIL; call it from a thread.
 
     Args:
         data: the Ogg file: pre-roll packets, then the chunk's. Packets of what follows are left out.
         start_sample: session time at which the chunk begins.
         sample_count: its length; the result has exactly this and the pre-roll.
-        conceal_losses: fill losses of up to 60 ms as players do, instead of leaving them silent.
 
     Raises:
         OggError: the file holds no Opus stream.
     """
     stream = read_ogg_opus(data)
+    end_sample = start_sample + sample_count
     preroll_samples = min(PREROLL_SAMPLES, start_sample)
-    canvas = _Canvas(start_sample - preroll_samples, start_sample + sample_count)
-    decoder = OpusDecoder()
-    heard = overlapping = 0
-    end = -1
-    for packet in sorted(stream.packets, key=_place):
-        if packet.at_sample >= canvas.end:
-            break
-        if packet.end_sample <= end:
-            overlapping += packet.at_sample >= start_sample
-            continue
-        pcm = decoder.decode(packet.opus, packet.at_sample)
-        if conceal_losses:
-            canvas.put(decoder.concealed, end, 0)
-        canvas.put(pcm, packet.at_sample, max(0, end - packet.at_sample))
-        end = packet.end_sample
-        heard += packet.at_sample >= start_sample
+    came, lost = told_apart(packet for packet in stream.packets if packet.at_sample < end_sample)
+    decoding = _Decoding(_Canvas(start_sample - preroll_samples, end_sample), lost, start_sample)
+    for packet in came:
+        decoding.add(packet)
+    decoding.finish()
+    heard = joined(decoding.heard)
     return DecodedChunk(
-        pcm=ChunkPcm(pcm=bytes(canvas.pcm), start_sample=start_sample, preroll_samples=preroll_samples),
-        packets=heard,
-        overlapping_packets=overlapping,
-        corrupt_packets=decoder.corrupt_packets,
+        pcm=ChunkPcm(pcm=bytes(decoding.canvas.pcm), start_sample=start_sample, preroll_samples=preroll_samples),
+        packets=decoding.packets,
+        overlapping_packets=decoding.overlapping,
+        corrupt_packets=decoding.decoder.corrupt_packets,
         dropped_bytes=stream.dropped_bytes,
+        heard=tuple(within(heard, start_sample, end_sample)),
+        lost=tuple(within(without(lost, heard), start_sample, end_sample)),
+        concealed_samples=total(within(joined(decoding.concealed), start_sample, end_sample)),
     )
 
 
-def _place(packet: PlacedPacket) -> int:
-    return packet.at_sample
+class _Decoding:
+    """A chunk's packets in order of time; what was heard of them, and what was concealed between them."""
+
+    def __init__(self, canvas: "_Canvas", lost: Sequence[Stretch], border_sample: int) -> None:
+        self.canvas = canvas
+        self.decoder = OpusDecoder(border_sample=border_sample)
+        self.heard: list[Stretch] = []
+        self.concealed: list[Stretch] = []
+        self.packets = 0
+        self.overlapping = 0
+        self._lost = dict(lost)
+        self._border = border_sample
+        self._pcm = b""
+        self._end: int | None = None
+
+    def add(self, packet: PlacedPacket) -> None:
+        """Put the next packet in its place, and before it what is to be heard for those that were lost."""
+        is_own = packet.at_sample >= self._border
+        end = packet.at_sample if self._end is None else self._end
+        if packet.end_sample <= end:
+            self.overlapping += is_own
+            return
+        pcm = self.decoder.decode(packet.opus, packet.at_sample)
+        told = self.heard if self.decoder.is_step else self.concealed
+        self._conceal(end, packet.at_sample, self.decoder.concealed, told)
+        self._join(pcm, packet.at_sample, end - packet.at_sample)
+        if not is_silence(packet.opus):
+            self.heard.append((packet.at_sample, packet.end_sample))
+        self.packets += is_own
+        self._pcm, self._end = pcm, packet.end_sample
+
+    def finish(self) -> None:
+        """Conceal what is lost behind the last packet."""
+        if self._end is not None and self._end in self._lost:
+            pcm = self.decoder.conceal(self.canvas.end - self._end)
+            self._conceal(self._end, self.canvas.end, pcm, self.concealed)
+
+    def _conceal(self, start: int, end: int, pcm: bytes, told: list[Stretch]) -> None:
+        """Put what there is for a gap, as far as it is a loss, and take note of it."""
+        lost_until = self._lost.get(start, start)
+        pcm = pcm[: (lost_until - start) * SAMPLE_BYTES]
+        samples = len(pcm) // SAMPLE_BYTES
+        if not samples:
+            return
+        if start + samples == lost_until < end:
+            pcm = faded_out(pcm, max(0, samples - _FADE_SAMPLES), samples)
+        self.canvas.put(pcm, start)
+        told.append((start, start + samples))
+
+    def _join(self, pcm: bytes, at_sample: int, overlap: int) -> None:
+        """Put a packet's PCM; where it overlaps the one before, that is heard, and fades to it at its end."""
+        if overlap > 0:
+            fade_bytes = min(overlap * SAMPLE_BYTES, _FADE_SAMPLES * SAMPLE_BYTES, len(self._pcm))
+            at_byte = overlap * SAMPLE_BYTES - fade_bytes
+            seam = crossfaded(self._pcm[-fade_bytes:], pcm[at_byte : at_byte + fade_bytes])
+            at_sample += at_byte // SAMPLE_BYTES
+            pcm = seam + pcm[at_byte + fade_bytes :]
+        self.canvas.put(pcm, at_sample)
 
 
 class _Canvas:
@@ -95,9 +156,9 @@ class _Canvas:
         self.end = end
         self.pcm = bytearray((end - start) * SAMPLE_BYTES)
 
-    def put(self, pcm: bytes, at_sample: int, skipped_samples: int) -> None:
-        """Write PCM that begins at `at_sample`, but for its first samples and what lies outside."""
-        skipped = max(skipped_samples, self.start - at_sample) * SAMPLE_BYTES
+    def put(self, pcm: bytes, at_sample: int) -> None:
+        """Write PCM that begins at `at_sample`, but for what lies outside."""
+        skipped = max(0, self.start - at_sample) * SAMPLE_BYTES
         first = (at_sample - self.start) * SAMPLE_BYTES + skipped
         piece = memoryview(pcm)[skipped : skipped + max(0, len(self.pcm) - first)]
         self.pcm[first : first + len(piece)] = piece
