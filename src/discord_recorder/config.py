@@ -57,6 +57,9 @@ class Settings(BaseSettings):
         le=FLUSH_INTERVAL_SECONDS[1],
         description="Length of a chunk, and how often chunks are sealed, in seconds.",
     )
+    pause_keeps_time: bool = Field(
+        False, description="Let session time run on in a pause, as silence. Default: a pause is cut out of all tracks."
+    )
     transcode_wait_seconds: float = Field(
         300.0, ge=0, le=86_400, description="How long `stop` waits for the last transcodes; they go on after it."
     )

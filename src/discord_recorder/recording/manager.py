@@ -21,6 +21,7 @@ from discord_recorder.recording.calls import Calls
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.disk import DiskWatch
 from discord_recorder.recording.finalizer import Finalizer
+from discord_recorder.recording.note import checked_note
 from discord_recorder.recording.queue import SqlTranscodeQueue
 from discord_recorder.recording.recovery import Recovery
 from discord_recorder.recording.retention import Retention
@@ -210,6 +211,15 @@ class RecordingManager:
             await session.resume()
         return session.is_recording
 
+    async def add_note(self, channel_id: int | str, text: str, user_id: int | str | None = None) -> bool:
+        """Note something in a session, see `DiscordSessionHandler.add_note`; False without one."""
+        checked_note(text)
+        session = self.sessions.get(parse_snowflake(channel_id, "channel id"))
+        if session is None or not (session.is_recording or session.is_paused):
+            return False
+        await session.add_note(text, user_id)
+        return True
+
     async def status(self, channel_id: int | str) -> SessionStatus | None:
         """The state of a channel's session; None without one."""
         session = self.sessions.get(parse_snowflake(channel_id, "channel id"))
@@ -291,10 +301,11 @@ class RecordingManager:
         """Forget a meeting that got no session; nothing happens when it was not registered."""
 
         def forget(tx: Connection) -> bool:
-            registered = meetings.get(tx, meeting.id) == meeting
-            if registered:
-                meetings.remove(tx, meeting.id)
-            return registered
+            found = meetings.get(tx, meeting.id)
+            if found is None or (found.owner, found.started_at) != (meeting.owner, meeting.started_at):
+                return False
+            meetings.remove(tx, meeting.id)
+            return True
 
         if await self._context.database.write(forget):
             folder = self._context.meeting_folder(meeting.id)
@@ -340,20 +351,7 @@ class RecordingManager:
         """Bring a session's audio and its end into the database; may be repeated."""
         await session.end()
         self._finalizer.adopt(session.meeting_id, session.assembly)
-        names, ended_at = session.speaker_names, self._context.clock.now()
-
-        def end(tx: Connection) -> None:
-            meetings.name_speakers(tx, session.meeting_id, names)
-            meetings.change(
-                tx,
-                session.meeting_id,
-                status=MeetingStatus.PROCESSING,
-                end_reason=reason,
-                ended_at=ended_at,
-                paused_dropped_bytes=session.dropped_bytes,
-            )
-
-        await self._context.database.write(end)
+        await session.store_end(reason)
 
     async def _promote(self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float) -> bool:
         try:

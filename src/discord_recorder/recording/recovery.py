@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -14,7 +15,7 @@ from discord_recorder.recording.chunk_file import JOURNAL, ChunkPlace
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.left_files import left_chunk
 from discord_recorder.recording.queue import SqlTranscodeQueue
-from discord_recorder.storage import chunks, meetings
+from discord_recorder.storage import chunks, marks, meetings
 from discord_recorder.storage.files import files_below, sync_folder
 from discord_recorder.storage.records import LIVE, UNKNOWN_TRACK, Chunk, Meeting, MeetingStatus, NewChunk, Track
 
@@ -65,10 +66,14 @@ class Recovery:
         rows = await self._context.database.read(chunks.of_meeting, meeting.id)
         last_audio = await asyncio.to_thread(self._last_audio, meeting)
         found = await asyncio.to_thread(lambda: list(self._unsealed(meeting, rows)))
-        values = {
+        values: dict[str, Any] = {
             "status": MeetingStatus.PROCESSING,
             "ended_at": meeting.ended_at or last_audio or self._context.clock.now(),
         }
+        if meeting.status in LIVE:
+            noted = await self._context.database.read(marks.of_meeting, meeting.id)
+            ends = [*(chunk.end_sample for chunk in (*rows, *found)), *(mark.end_sample for mark in noted)]
+            values["duration_samples"] = max(ends, default=0)
         if meeting.owner is not None or meeting.status in LIVE:  # who leaves in good order owns nothing
             values |= {"recovered": True, "end_reason": meeting.end_reason or INTERRUPTED}
 

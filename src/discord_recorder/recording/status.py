@@ -1,14 +1,15 @@
 """What callers see of a live session."""
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, TypedDict
 
 from discord_recorder.audio.pcm import ms_to_samples, samples_to_ms
 from discord_recorder.recording.gaps import Figures
 from discord_recorder.recording.live_events import VoiceEvent
-from discord_recorder.storage.records import Track, user_of
+from discord_recorder.storage.records import Track, TranscodeStatus, user_of
 from discord_recorder.voice.counters import Outcome, PacketCounts, PacketLedger
 
 _NO_KEY: Final = (Outcome.NO_GROUP, Outcome.NOT_A_MEMBER, Outcome.UNDECRYPTABLE)
@@ -88,10 +89,22 @@ class SessionStatus(TypedDict):
     chunk_statuses: ChunkCounts
     buffer_size_bytes: int
     dropped_bytes: int
+    notes: int
+    """How many there are."""
     warnings: list[str]
     tracks: list[TrackStatus]
     packets: CallPacketStatus
     events: list[VoiceEvent]
+
+
+def chunk_counts(counts: Mapping[TranscodeStatus, int]) -> ChunkCounts:
+    """The numbers of chunks under their names."""
+    return ChunkCounts(
+        queued=counts[TranscodeStatus.QUEUED],
+        in_progress=counts[TranscodeStatus.IN_PROGRESS],
+        done=counts[TranscodeStatus.DONE],
+        failed=counts[TranscodeStatus.FAILED],
+    )
 
 
 def track_statuses(
@@ -128,6 +141,14 @@ def _track(track: Track, end: int, name: str | None, ledger: PacketLedger, figur
         packets=_packets(counts),
         **figures_in_ms(dataclasses.replace(figures, undecryptable=undecryptable)),
     )
+
+
+def stored_packets(ledger: PacketLedger, tracks: Iterable[Track]) -> str | None:
+    """JSON for `meetings.packets`: `{"call": CallPacketStatus, "tracks": {track: PacketStatus}}`; None without any."""
+    if not ledger.received and not ledger.kernel_dropped:
+        return None
+    by_track = {track: _packets(ledger.user_counts(int(user_of(track) or 0))) for track in tracks}
+    return json.dumps({"call": all_packets_of(ledger), "tracks": by_track})
 
 
 def _packets(counts: PacketCounts) -> PacketStatus:

@@ -18,6 +18,7 @@ from discord_recorder.storage.database import Database
 from discord_recorder.storage.files import RecordingStore
 from discord_recorder.storage.records import (
     Chunk,
+    MarkKind,
     Meeting,
     MeetingStatus,
     Recording,
@@ -119,6 +120,17 @@ class MeetingDict(TypedDict):
     ended_at: datetime | None
 
 
+class NoteDict(TypedDict):
+    """What somebody noted in a meeting; `at_ms` is session time, `user_id` is whose note it is, if that was told."""
+
+    id: int
+    meeting_id: str
+    at_ms: int
+    wall_at: datetime
+    user_id: str | None
+    text: str
+
+
 class SqlRecordingService:
     """Reads meetings, chunks and recordings. Unknown meetings give empty lists, malformed ids `InvalidIdError`."""
 
@@ -181,6 +193,22 @@ class SqlRecordingService:
         """All meetings, whatever their status, oldest first."""
         found = await (await self._started()).read(meetings.find, *MeetingStatus)
         return [_meeting(meeting) for meeting in found]
+
+    async def get_notes_for_meeting(self, meeting_id: str) -> list[NoteDict]:
+        """A meeting's notes in the order of session time, from the moment they are stored until it is deleted."""
+        parsed = parse_meeting_id(meeting_id)
+        notes = await (await self._started()).read(marks.of_meeting, parsed, MarkKind.NOTE)
+        return [
+            NoteDict(
+                id=note.id or 0,
+                meeting_id=parsed,
+                at_ms=samples_to_ms(note.at_sample),
+                wall_at=note.wall_at,
+                user_id=note.user_id,
+                text=note.text or "",
+            )
+            for note in notes
+        ]
 
     def _chunk(self, chunk: Chunk) -> TempRecordingDict:
         return TempRecordingDict(

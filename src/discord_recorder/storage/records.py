@@ -156,6 +156,11 @@ class NewChunk:
     source_key: str
     mp3_key: str
 
+    @property
+    def end_sample(self) -> int:
+        """Session time, in samples, at which the chunk ends."""
+        return self.start_sample + self.sample_count
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk(NewChunk):
@@ -174,11 +179,6 @@ class Chunk(NewChunk):
     cleaned: bool
     stretches: str | None = None
     """JSON: where something is heard, and what is lost, in samples of session time; None until the chunk is DONE."""
-
-    @property
-    def end_sample(self) -> int:
-        """Session time, in samples, at which the chunk ends."""
-        return self.start_sample + self.sample_count
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "Chunk":
