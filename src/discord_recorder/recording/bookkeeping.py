@@ -27,7 +27,6 @@ from discord_recorder.storage.records import (
     RecordingTrack,
     Track,
     TrackKind,
-    TranscodeStatus,
 )
 
 log = logging.getLogger(__name__)
@@ -98,7 +97,7 @@ class Bookkeeper:
         self,
         meeting: Meeting,
         recording: Recording,
-        rows: Sequence[Chunk],
+        mended: Sequence[Chunk],
         tracks: Sequence[RecordingTrack],
         *,
         status: RecordingStatus,
@@ -111,7 +110,7 @@ class Bookkeeper:
         Args:
             meeting: its row.
             recording: as it was.
-            rows: the chunks in work; those that are DONE are mended.
+            mended: the chunks, DONE now.
             tracks: its files as they are now.
             status: of the recording as it is now.
             master_hashes: SHA-256 of master files that are new.
@@ -128,7 +127,7 @@ class Bookkeeper:
             if old is None:
                 return named
             duration = old["duration_samples"]
-            found = _mended_ledgers(old, recording, rows)
+            found = _mended_ledgers(old, recording, mended)
             named = [_with_figures(track, found.get(track.track)) for track in named]
             known = {
                 Track(part["track"]): part["master_sha256"]
@@ -189,7 +188,7 @@ def _speakers(tracks: Iterable[RecordingTrack]) -> list[Track]:
     return [track.track for track in tracks if track.kind is TrackKind.SPEAKER]
 
 
-def _mended_ledgers(old: Manifest, recording: Recording, rows: Sequence[Chunk]) -> dict[Track, TrackLedger]:
+def _mended_ledgers(old: Manifest, recording: Recording, mended: Sequence[Chunk]) -> dict[Track, TrackLedger]:
     # From the rows, not from the old manifest: after a crash that may hold what is mended already.
     concealed = {track.track: track.concealed_samples or 0 for track in recording.tracks}
     found = {}
@@ -197,9 +196,9 @@ def _mended_ledgers(old: Manifest, recording: Recording, rows: Sequence[Chunk]) 
         if part["kind"] != TrackKind.SPEAKER:
             continue
         track = Track(part["track"])
-        mended = [row for row in rows if row.track == track and row.transcode_status is TranscodeStatus.DONE]
+        own = [chunk for chunk in mended if chunk.track == track]
         found[track] = mended_ledger(
-            old["duration_samples"], gaps_in(part), mended, concealed_before=concealed.get(track, 0)
+            old["duration_samples"], gaps_in(part), own, concealed_before=concealed.get(track, 0)
         )
     return found
 

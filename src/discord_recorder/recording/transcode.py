@@ -14,6 +14,7 @@ from discord_recorder.audio.silence import sounding
 from discord_recorder.errors import OggError
 from discord_recorder.recording.chunk_file import OPUS
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.masters import has_opus
 from discord_recorder.recording.queue import Transcoded
 from discord_recorder.storage.files import sync_folder, write_durably
 from discord_recorder.storage.records import Chunk
@@ -62,9 +63,14 @@ class Transcoder:
         ]
 
     def delete_sources(self, batch: Sequence[Chunk]) -> list[Chunk]:
-        """Delete the sources of DONE chunks; gives those whose source is gone. Call from a thread."""
+        """Delete the sources of DONE chunks; gives those whose source is gone. Call from a thread.
+
+        Where Opus is kept, it stays until promotion: of it, masters are made again.
+        """
         gone = []
         for chunk in batch:
+            if self._context.settings.keep_opus and has_opus(chunk):
+                continue
             try:
                 self._context.temp_file(chunk.source_key).unlink(missing_ok=True)
             except OSError:  # the cleanup will name the file and try again

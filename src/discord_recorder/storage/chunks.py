@@ -158,6 +158,16 @@ def mark_cleaned(tx: Connection, chunk_ids: Sequence[int]) -> None:
     tx.execute(update(_table).where(_table.c.id.in_(chunk_ids)).values(cleaned=True))
 
 
+def keep_sources(tx: Connection, chunk_ids: Sequence[int], now: datetime) -> None:
+    """Note that the MP3s of these DONE chunks are in the recording, and only their sources are still of use.
+
+    For the cleanup they are as old as each other from now on: it takes all of them or none.
+    """
+    for start in range(0, len(chunk_ids), 500):
+        some = _table.c.id.in_(chunk_ids[start : start + 500])
+        tx.execute(update(_table).where(some).values(sha256=None, created_at=now))
+
+
 def requeue_dead(tx: Connection, alive: Iterable[str]) -> int:
     """Queue again what is IN_PROGRESS at an owner that is none of the `alive` ones; how many.
 

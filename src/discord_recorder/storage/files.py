@@ -101,7 +101,7 @@ class RecordingStore(Protocol):
 MANIFEST: Final = "manifest.json"
 """The file in a recording's folder that tells what is in the others."""
 
-_OUR_SUFFIXES: Final = {".mp3", ".flac", ".wav", ".part"}
+_OUR_SUFFIXES: Final = {".mp3", ".flac", ".wav", ".opus", ".part"}
 """What `put` is called with, and what an interrupted copy leaves; notes that somebody keeps beside it are his."""
 
 
