@@ -1,15 +1,17 @@
 """How a meeting has to end, whatever happened to it: one recording that holds all that was said, and no leftovers."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from discord_recorder import ServicesManager
+from discord_recorder.recording.manifest import Manifest, TrackPart
 from discord_recorder.services.sql_recording import MeetingDict, RecordingDict
 from tests.audio.signals import Samples
 from tests.faults.deadlines import known, soon
-from tests.faults.voices import assert_sounds, mixed, played, voice
+from tests.faults.voices import assert_sounds, joined, mixed, silence, voice
 from tests.support.recorder import MEETING
 
 
@@ -40,21 +42,31 @@ def assert_files_match(recording: RecordingDict) -> None:
         assert hashlib.sha256(data).hexdigest() == track["sha256"], track["path"]
         assert len(data) == track["size_bytes"]
     named = {Path(path) for track in recording["tracks"] for path in (track["path"], track["master_path"]) if path}
-    assert set(Path(recording["path"]).parent.iterdir()) == named
+    assert recording["manifest_path"] is not None
+    assert set(Path(recording["path"]).parent.iterdir()) == named | {Path(recording["manifest_path"])}
 
 
 def lengths(recording: RecordingDict) -> dict[int, int]:
-    """Samples of each speaker's track, as a player finds them."""
-    return {int(t["user_id"]): len(played(t["path"])) for t in recording["tracks"] if t["user_id"] is not None}
+    """Samples of each speaker's track up to the end of what is heard, as the manifest tells them."""
+    assert recording["manifest_path"] is not None
+    manifest: Manifest = json.loads(Path(recording["manifest_path"]).read_bytes())
+    return {int(part["user_id"]): _heard_until(part) for part in manifest["tracks"] if part["user_id"] is not None}
+
+
+def _heard_until(part: TrackPart) -> int:
+    last = part["gaps"][-1] if part["gaps"] else None
+    trailing = last and last["reason"] == "silence" and last["at_sample"] + last["samples"] == part["samples"]
+    return last["at_sample"] if last and trailing else part["samples"]
 
 
 def assert_holds(recording: RecordingDict, expected: Mapping[int, Samples]) -> None:
-    """Each speaker's track is exactly this, and the mix of several is their sum."""
+    """Each speaker's track is exactly this, then silent to the session's end, and the mix of several is their sum."""
     files = {track["user_id"]: track["path"] for track in recording["tracks"]}
+    session = max(map(len, expected.values()))
     speakers = {str(user) for user in expected}
     assert set(files) == (speakers | {None} if len(speakers) > 1 else speakers)
     for user, sound in expected.items():
-        assert_sounds(files[str(user)], sound)
+        assert_sounds(files[str(user)], joined(sound, silence(session - len(sound))))
     if None in files:
         assert_sounds(files[None], mixed(expected.values()))
 

@@ -11,7 +11,7 @@ import pytest
 
 from discord_recorder import DatabaseBusyError, DiscordRecorderManagerService, ServicesManager
 from discord_recorder.recording import sealing
-from discord_recorder.recording.queue import SqlTranscodeQueue
+from discord_recorder.recording.queue import SqlTranscodeQueue, Transcoded
 from discord_recorder.recording.transcode import Transcoder
 from discord_recorder.storage.records import Chunk, MarkKind
 from tests.faults.deadlines import known, soon, true
@@ -253,7 +253,7 @@ async def test_work_that_breaks_while_the_database_is_locked_is_not_held_for_eve
     """Neither the transcode nor giving it back works; when its lease has ended it is tried again."""
     transcode, tries = Transcoder.transcode, 0
 
-    async def broken_once(self: Transcoder, batch: Sequence[Chunk]) -> list[str]:
+    async def broken_once(self: Transcoder, batch: Sequence[Chunk]) -> list[Transcoded]:
         nonlocal tries
         tries += 1
         if tries == 1:

@@ -288,7 +288,8 @@ async def test_pushed_audio_and_a_voice_channel_in_one_session(services: Service
     recording = await stopped(services)
     assert level(sound_of(recording, ALICE)[4800:19_200], ALICE_HERTZ) > 0.2
     assert level(sound_of(recording, ALICE)[round(1.6 * RATE) : round(1.9 * RATE)], ALICE_HERTZ) > 0.2
-    assert track_of(recording, BOB)["duration_ms"] == 500
+    assert level(sound_of(recording, BOB)[4800:19_200], BOB_HERTZ) > 0.2
+    assert {track["duration_ms"] for track in recording["tracks"]} == {recording["duration_ms"]}
 
 
 async def test_frames_after_the_end_are_counted(services: ServicesManager) -> None:

@@ -137,7 +137,8 @@ class TestMaster:
         expected = noise[:-3].ljust(3500 * 192, b"\0") + noise[:48_000]
         expected = expected.ljust(9000 * 192, b"\0") + noise[:48_000]
         assert self.flac(alice["master_path"]) == expected
-        assert self.flac(track_of(recording, BOB)["master_path"]) == bytes(250 * 192) + noise[:9600]
+        bobs = (bytes(250 * 192) + noise[:9600]).ljust(len(expected), b"\0")
+        assert self.flac(track_of(recording, BOB)["master_path"]) == bobs
         assert track_of(recording, None)["master_path"] is None
         assert not exists(str(Path(alice["path"]).with_suffix(".pcm")))
 
@@ -205,7 +206,7 @@ class TestOneTransaction:
         assert await recorder.wait_until_ended(MEETING, 60)
         recording = await recording_of(services)
         assert recording["status"] == "complete"
-        assert [len(sound_of(recording, user)) for user in (ALICE, BOB, None)] == [2 * RATE, RATE, 2 * RATE]
+        assert [len(sound_of(recording, user)) for user in (ALICE, BOB, None)] == [2 * RATE] * 3
         assert await chunks_of(services) == []
 
     async def test_a_mix_that_cannot_be_made_does_not_hold_the_tracks_back(

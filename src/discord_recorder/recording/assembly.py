@@ -20,6 +20,7 @@ from discord_recorder.audio.splice import SplicedTrack
 from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.gaps import Figures, RunningFigures, stretches_of
 from discord_recorder.recording.masters import FILL_SAMPLES, MASTER_OPUS, Masters, MasterTrack, finish_masters
 from discord_recorder.recording.mix_windows import window_frames, windows_that_need
 from discord_recorder.storage import chunks, meetings
@@ -54,6 +55,7 @@ class _Lane:
     spliced: SplicedTrack
     master: MasterTrack | None
     waiting: deque[Chunk] = field(default_factory=deque)
+    figures: RunningFigures = field(default_factory=RunningFigures)
     end_sample: int = 0
 
 
@@ -99,6 +101,11 @@ class MeetingAssembly:
             lane.waiting.append(chunk)
             lane.end_sample = max(lane.end_sample, chunk.end_sample)
 
+    @property
+    def figures(self) -> dict[Track, Figures]:
+        """What is heard and lost of each speaker, as far as it is spliced in."""
+        return {track: lane.figures.so_far for track, lane in self._lanes.items()}
+
     async def advance(self) -> None:
         """Splice what is DONE, and mix what is complete by now."""
         async with self._lock:
@@ -111,9 +118,10 @@ class MeetingAssembly:
                 await self._mix_up_to(determined_frames(ready))
 
     async def finish(self) -> Assembled:
-        """Complete all files: each speaker's and, for more than one, the mix.
+        """Complete all files: each speaker's and, for more than one, the mix; all of the same length.
 
-        Raises `StorageError` or `OSError` when the disk does not take the MP3s. May be called again.
+        That is the length of the session, or of the longest track where that is longer or nobody knows. Raises
+        `StorageError` or `OSError` when the disk does not take the MP3s. May be called again.
         """
         async with self._lock:
             meeting, rows = await self._context.database.read(_all_of, self._meeting_id)
@@ -123,18 +131,18 @@ class MeetingAssembly:
             session_samples = max([duration_samples, *(row.end_sample for row in rows)])
             growing = {track: lane.master for track, lane in self._lanes.items() if lane.master is not None}
             masters = await finish_masters(growing, rows, session_samples)
-            lanes = {track: (lane.spliced, lane.end_sample) for track, lane in self._lanes.items()}
+            lanes = {track: lane.spliced for track, lane in self._lanes.items()}
             mix_error = None
+            longest = max((lane.end_sample for lane in self._lanes.values()), default=0)
             if len(lanes) > 1:
-                end_sample = max(end for _, end in lanes.values())
                 try:
-                    await self._mix_up_to(frame_count(end_sample), to_the_end=True)
+                    await self._mix_up_to(frame_count(longest), to_the_end=True)
                 except (FfmpegError, Mp3Error) as error:
                     mix_error = error
                 else:
-                    lanes[MIX_TRACK] = (self._mix_track(), end_sample)
+                    lanes[MIX_TRACK] = self._mix_track()
             finished = await asyncio.gather(
-                *(asyncio.to_thread(spliced.finish, end_sample) for spliced, end_sample in lanes.values())
+                *(asyncio.to_thread(spliced.finish, session_samples) for spliced in lanes.values())
             )
             return Assembled(files=dict(zip(lanes, finished, strict=True)), masters=masters, mix_error=mix_error)
 
@@ -173,6 +181,7 @@ class MeetingAssembly:
         mp3 = self._context.temp_file(chunk.mp3_key)
         await asyncio.to_thread(lane.spliced.add, first, mp3, start_sample=chunk.start_sample)
         self._dirty_windows.update(windows_that_need(first, last, self._mixed_windows))
+        lane.figures.add(stretches_of(chunk))
 
     def _fill_masters(self, until_sample: int, lanes: Sequence[_Lane]) -> None:
         for lane in lanes:

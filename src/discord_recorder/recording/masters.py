@@ -59,6 +59,11 @@ class Masters:
     made: Mapping[Track, FinishedTrack]
     errors: Mapping[Track, Exception]
 
+    @property
+    def hashes(self) -> dict[Track, str]:
+        """The SHA-256 of each that is made."""
+        return {track: master.sha256 for track, master in self.made.items()}
+
 
 async def finish_masters(growing: Mapping[Track, "MasterTrack"], rows: Iterable[Chunk], total_samples: int) -> Masters:
     """Complete masters; one that cannot be written is told of, and keeps nothing else from being finished.

@@ -15,6 +15,7 @@ from discord_recorder.audio.wav import write_wav
 from discord_recorder.errors import FfmpegError, MeetingNotFoundError, StorageError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.assembly import MeetingAssembly
+from discord_recorder.recording.bookkeeping import Bookkeeper
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.masters import Masters
 from discord_recorder.recording.mending import Mending
@@ -42,6 +43,7 @@ class Promoter:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._bookkeeper = Bookkeeper(context)
 
     async def finalize(self, meeting_id: MeetingId, assembly: MeetingAssembly | None) -> None:
         """Promote or mend; afterwards the meeting is completed, or failed when none of its chunks could be transcoded.
@@ -75,21 +77,28 @@ class Promoter:
         masters = await self._make_masters(
             meeting.id, {track: file for track, file in finished.items() if track not in opus_keys}
         )
-        tracks = [
+        stored = [
             await self._store(meeting.id, track, file, masters.get(track)) for track, file in sorted(finished.items())
         ]
+        tracks = [_with_master(track, opus_keys.get(track.track)) for track in stored]
         failed = any(row.transcode_status is TranscodeStatus.FAILED for row in rows)
         whole = mix_error is None and not owed and not failed
+        status = RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE
         ended_at = meeting.ended_at or self._context.clock.now()
+        hashes = assembled.masters.hashes
+        books = await self._bookkeeper.open(
+            meeting, rows, tracks, status=status, ended_at=ended_at, master_hashes=hashes
+        )
 
         def promote(tx: Connection) -> None:
-            names = meetings.speaker_names(tx, meeting.id)
             recordings.add(
                 tx,
                 meeting,
-                status=RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE,
+                status=status,
                 ended_at=ended_at,
-                tracks=[_named(track, names, opus_keys.get(track.track)) for track in tracks],
+                tracks=books.tracks,
+                duration_samples=books.duration_samples,
+                manifest_key=books.manifest_key,
             )
             self._release(tx, rows, owed)
             hopeless = all(row.transcode_status is TranscodeStatus.FAILED for row in rows)
@@ -179,23 +188,29 @@ class Promoter:
         files = Mending(self._context, recording)
         await asyncio.to_thread(files.put_in, mended)
         mix_error = await files.mend_mix(mended)
-        opus_keys, owed = await self._store_opus(meeting.id, await files.make_masters(rows))
-        changed = {track.track: track for track in recording.tracks if track.track in opus_keys}
-        for track, file in files.finished.items():
-            changed[track] = await self._store(meeting.id, track, file, None)
-        master_keys = {track.track: track.master_key for track in recording.tracks} | opus_keys
+        opus_masters = await files.make_masters(rows)
+        opus_keys, owed = await self._store_opus(meeting.id, opus_masters)
+        tracks = {track.track: track for track in recording.tracks}
+        for track, file in sorted(files.finished.items()):
+            renewed = await self._store(meeting.id, track, file, None)
+            tracks[track] = _renewed(tracks[track], renewed) if track in tracks else renewed
+        if mix_error is not None:
+            tracks.pop(MIX_TRACK, None)  # it lacks what was mended; `retry` makes it anew
         whole = mix_error is None and not owed and not failed
         hopeless = bool(failed) and not mended and await asyncio.to_thread(files.hold_nothing)
+        status = RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE
+        amended = await self._bookkeeper.amend(
+            meeting,
+            recording,
+            mended,
+            [_with_master(track, opus_keys.get(track.track)) for track in tracks.values()],
+            status=status,
+            master_hashes=opus_masters.hashes,
+        )
 
         def mend(tx: Connection) -> None:
-            names = meetings.speaker_names(tx, meeting.id)
-            recordings.replace_tracks(
-                tx,
-                recording,
-                status=RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE,
-                tracks=[_named(changed[track], names, master_keys.get(track)) for track in sorted(changed)],
-                dropped=[MIX_TRACK] if mix_error is not None else [],  # it lacks what was mended; `retry` makes it anew
-            )
+            dropped = [track.track for track in recording.tracks]
+            recordings.replace_tracks(tx, recording, status=status, tracks=amended, dropped=dropped)
             self._release(tx, rows, owed)
             _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error, owed=owed)
 
@@ -257,5 +272,11 @@ def _end(
     )
 
 
-def _named(track: RecordingTrack, names: Mapping[Track, str | None], master_key: str | None = None) -> RecordingTrack:
-    return dataclasses.replace(track, name=names.get(track.track), master_key=master_key or track.master_key)
+def _with_master(track: RecordingTrack, opus_key: str | None) -> RecordingTrack:
+    """The same with an Opus master, if there is a new one."""
+    return track if opus_key is None else dataclasses.replace(track, master_key=opus_key)
+
+
+def _renewed(old: RecordingTrack, new: RecordingTrack) -> RecordingTrack:
+    """A track with another file in place of its own; its master stays."""
+    return dataclasses.replace(old, key=new.key, samples=new.samples, size_bytes=new.size_bytes, sha256=new.sha256)

@@ -374,7 +374,7 @@ class DiscordSessionHandler:
             dropped_bytes=self.dropped_bytes,
             notes=self._marks.notes,
             warnings=self._loop.warnings,
-            tracks=track_statuses(self._tracks.ends(), self._names, self._tracks.ledger),
+            tracks=track_statuses(self._tracks.ends(), self._names, self._tracks.ledger, self.assembly.figures),
             packets=all_packets_of(self._tracks.ledger),
             events=self._marks.events(),
         )

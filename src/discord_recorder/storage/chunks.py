@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage.records import Chunk, MeetingStatus, NewChunk, TranscodeStatus
+from discord_recorder.storage.stretches import Stretches
 from discord_recorder.storage.tables import meetings, temp_recordings
 
 _PENDING = (TranscodeStatus.QUEUED, TranscodeStatus.IN_PROGRESS)
@@ -73,6 +74,7 @@ _DONE = (
         owner=None,
         lease_expires_at=None,
         sha256=bindparam("sha256_of_mp3"),
+        stretches=bindparam("stretches_of_chunk"),
         completed_at=bindparam("done_at"),
         error=None,
     )
@@ -132,10 +134,11 @@ def next_due(tx: Connection) -> float | None:
     return None if value is None else float(value)
 
 
-def done(tx: Connection, chunk: Chunk, sha256: str, completed_at: datetime) -> bool:
+def done(tx: Connection, chunk: Chunk, sha256: str, stretches: Stretches, completed_at: datetime) -> bool:
     """Set a chunk to DONE; False when the job is not this owner's any more (then nothing changes)."""
     claimed = {"claimed_id": chunk.id, "claimed_by": chunk.owner, "attempt": chunk.attempts}
-    return tx.execute(_DONE, claimed | {"sha256_of_mp3": sha256, "done_at": completed_at}).rowcount == 1
+    result = {"sha256_of_mp3": sha256, "stretches_of_chunk": stretches.to_json(), "done_at": completed_at}
+    return tx.execute(_DONE, claimed | result).rowcount == 1
 
 
 def settle(tx: Connection, chunk: Chunk, /, **values: Any) -> bool:

@@ -180,15 +180,15 @@ class Chunk(NewChunk):
     stretches: str | None = None
     """JSON: where something is heard, and what is lost, in samples of session time; None until the chunk is DONE."""
 
-    @classmethod
-    def from_row(cls, row: Mapping[Any, Any]) -> "Chunk":
-        """From a `temp_recordings` row."""
-        return cls(**{**row, "transcode_status": TranscodeStatus(row["transcode_status"])})
-
     @property
     def is_in_recording(self) -> bool:
         """Whether its MP3 was put into the recording, and it is kept for its source only."""
         return self.transcode_status is TranscodeStatus.DONE and self.sha256 is None
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> "Chunk":
+        """From a `temp_recordings` row."""
+        return cls(**{**row, "transcode_status": TranscodeStatus(row["transcode_status"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +234,12 @@ class Recording:
     tracks: tuple[RecordingTrack, ...]
     manifest_key: str | None = None
     duration_samples: int | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The storage keys of all its files."""
+        named = [key for track in self.tracks for key in (track.key, track.master_key)]
+        return [key for key in (*named, self.manifest_key) if key]
 
     @property
     def main(self) -> RecordingTrack:
