@@ -10,6 +10,7 @@ from discord_recorder import DiscordSessionHandler, InvalidAudioError, ServicesM
 from discord_recorder.audio.opus_reader import read_ogg_opus
 from discord_recorder.recording.live import LiveCapture
 from discord_recorder.voice.frames import OpusFrame
+from discord_recorder.voice.counters import Outcome
 from discord_recorder.voice.sink import Ended, EndReason, GapReason, Segment
 from tests.audio.opus_signals import ENCODER_DELAY_SAMPLES
 from tests.audio.signals import Samples, to_pcm, tone
@@ -375,3 +376,23 @@ async def test_lossless_masters_of_live_tracks(open_services: OpenServices) -> N
         _, live = await live_session(services)
         hear_all(live, Sender(ALICE).says(tone_packets(2.5, ALICE_HERTZ), 0.5))
         assert track_of(await stopped(services), ALICE)["master_path"]
+
+
+async def test_what_could_not_be_opened_is_a_gap_of_that_reason(services: ServicesManager) -> None:
+    session, live = await live_session(services)
+    frames = Sender(ALICE).says(tone_packets(3.0, ALICE_HERTZ), 0.5)
+    hear_all(live, frames[10:60])
+    live.ledger.received += 25
+    for _ in range(10):
+        live.ledger.tally(ALICE).drop(Outcome.UNDECRYPTABLE)
+    hear_all(live, frames[75:100])
+    for _ in range(15):
+        live.ledger.tally(ALICE).drop(Outcome.NOT_A_MEMBER)
+    recording = await stopped(services)
+    manifest = await services.sql_recording_service.get_manifest(session.meeting_id)
+    assert manifest is not None
+    (track,) = manifest["tracks"]
+    told = [(gap["at_ms"], gap["duration_ms"]) for gap in track["gaps"] if gap["reason"] == "undecryptable"]
+    assert told == [(1700, 200), (2500, 300)]
+    assert recording["duration_ms"] >= 2500
+    balanced(live)

@@ -18,9 +18,10 @@ from discord_recorder.recording.live_track import LiveTrack
 from discord_recorder.recording.mark_log import MarkLog
 from discord_recorder.recording.placement import BEGUN, MISSING, SETTLED, StreamPlacement
 from discord_recorder.recording.session_time import SessionTime
-from discord_recorder.storage.records import Track
-from discord_recorder.voice.counters import Outcome, PacketLedger, Tally
+from discord_recorder.storage.records import MarkKind, Track
+from discord_recorder.voice.counters import UNOPENED, Outcome, PacketLedger, Tally
 from discord_recorder.voice.frames import OpusFrame
+from discord_recorder.voice.rtp import FRAME_SAMPLES
 from discord_recorder.voice.sink import Ended, GapReason, Segment
 
 log = logging.getLogger(__name__)
@@ -44,13 +45,20 @@ MakeTrack = Callable[[Track], LiveTrack]
 class _Speaker:
     """A speaker's track and tally."""
 
-    __slots__ = ("is_dirty", "name", "tally", "track")
+    __slots__ = ("_unopened", "is_dirty", "name", "tally", "track")
 
     def __init__(self, name: Track, track: LiveTrack, tally: Tally) -> None:
         self.name = name
         self.track = track
         self.tally = tally
         self.is_dirty = False
+        self._unopened = 0
+
+    def newly_unopened(self) -> int:
+        """Frames since the last call that came and could not be opened."""
+        dropped = self.tally.dropped
+        before, self._unopened = self._unopened, sum(dropped[outcome] for outcome in UNOPENED)
+        return self._unopened - before
 
 
 class _Stream:
@@ -135,7 +143,7 @@ class LiveCapture:
                     continue
             speaker = stream.speaker
             try:
-                outcome = self._put(frame, stream.placement, speaker.track, chunk_samples, now)
+                outcome = self._put(frame, stream.placement, speaker, chunk_samples, now)
             except (OpusError, OggError):
                 outcome = Outcome.NOT_OPUS
             except OSError as error:
@@ -211,6 +219,10 @@ class LiveCapture:
         """Take nothing more; returns when all that came before is written."""
         self.break_off()
         await self._settle()
+        for speaker in self._speakers.values():
+            end = speaker.track.end
+            if length := min(speaker.newly_unopened() * FRAME_SAMPLES, self.duration_samples - end):
+                self.marks.stretch(MarkKind.UNDECRYPTABLE, speaker.name, end, length)
 
     def break_off(self) -> None:
         """Take nothing more; the disk is not to be written to."""
@@ -293,10 +305,10 @@ class LiveCapture:
             self.ledger.tally(frame.user_id).withdraw(outcome)
 
     def _put(
-        self, frame: OpusFrame, placement: StreamPlacement, track: LiveTrack, chunk_samples: int, now: float
+        self, frame: OpusFrame, placement: StreamPlacement, speaker: _Speaker, chunk_samples: int, now: float
     ) -> Outcome | None:
         """Put a frame on its track; why it is not recorded, None when it is."""
-        opus = frame.opus
+        track, opus = speaker.track, frame.opus
         samples = packet_samples(opus)
         place = placement.place(
             frame.sequence,
@@ -311,12 +323,24 @@ class LiveCapture:
                 track.miss(opus, *placement.missing, chunk_samples=chunk_samples, now=now)
             if news & BEGUN:
                 track.begin_spurt()
+            if (unopened := speaker.newly_unopened()) and isinstance(place, int):
+                self._tell_unopened(speaker, unopened * samples, placement, place)
         if not isinstance(place, int):
             return place
         outcome = track.write(opus, place, samples, chunk_samples=chunk_samples, now=now)
         if news & SETTLED:
             placement.moved(track.move_spurt(placement.shift))
         return outcome
+
+    def _tell_unopened(self, speaker: _Speaker, samples: int, placement: StreamPlacement, before: int) -> None:
+        """Frames that did not open are given up before later ones are handed on: they are missing before these."""
+        if placement.news & MISSING:
+            at, length = placement.missing
+        else:
+            length = min(samples, before - min(before, speaker.track.end))
+            at = before - length
+        if length:
+            self.marks.stretch(MarkKind.UNDECRYPTABLE, speaker.name, at, min(length, samples))
 
     def _new_stream(self, frame: OpusFrame) -> _Stream | None:
         speaker = self._speakers.get(frame.user_id)

@@ -101,6 +101,18 @@ NOT_AUDIO: Final = frozenset(
 )
 """Reasons that cost no one's recording anything."""
 
+UNOPENED: Final = (
+    Outcome.FORGED,
+    Outcome.UNKNOWN_SSRC,
+    Outcome.NO_GROUP,
+    Outcome.NOT_A_MEMBER,
+    Outcome.UNDECRYPTABLE,
+    Outcome.PARKING_FULL,
+    Outcome.PLAIN_REFUSED,
+    Outcome.NOT_OPUS,
+)
+"""Reasons for which somebody's sound came and could not be opened."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacketCounts:
