@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discord_recorder.recording.intervals import between, run, split, total
-from discord_recorder.storage.stretches import Stretch
+from discord_recorder.audio.stretches import Stretch, between, joined, split, total, within, without
 
 UNTIL = 40
 PLACES = st.integers(0, UNTIL + 10)
@@ -22,27 +21,37 @@ def is_run(stretches: list[Stretch]) -> bool:
     return places == sorted(set(places))
 
 
+def in_order(stretches: list[Stretch]) -> list[Stretch]:
+    return list(within(joined(stretches), 0, UNTIL))
+
+
 @given(STRETCHES)
-def test_a_run_is_all_that_is_covered(stretches: list[Stretch]) -> None:
-    made = run(stretches, until=UNTIL)
+def test_joined_they_are_all_that_is_covered(stretches: list[Stretch]) -> None:
+    made = joined(stretches)
     assert is_run(made)
-    assert samples(made) == samples(stretches) & set(range(UNTIL))
+    assert samples(made) == samples(stretches)
     assert total(made) == len(samples(made))
+
+
+@given(STRETCHES, PLACES, PLACES)
+def test_what_is_within(stretches: list[Stretch], start: int, end: int) -> None:
+    assert samples(within(joined(stretches), start, end)) == samples(stretches) & set(range(start, end))
 
 
 @given(STRETCHES)
 def test_what_is_between(stretches: list[Stretch]) -> None:
-    made = run(stretches, until=UNTIL)
-    left = between(made, until=UNTIL)
+    made = in_order(stretches)
+    left = between(made, UNTIL)
     assert is_run(left)
     assert samples(left) == set(range(UNTIL)) - samples(made)
 
 
 @given(STRETCHES, STRETCHES)
-def test_splitting_one_run_by_another(one: list[Stretch], other: list[Stretch]) -> None:
-    stretches, by = run(one, until=UNTIL), run(other, until=UNTIL)
+def test_split_by_others(one: list[Stretch], other: list[Stretch]) -> None:
+    stretches, by = in_order(one), in_order(other)
     covered, left = split(stretches, by)
     assert samples(covered) == samples(stretches) & samples(by)
     assert samples(left) == samples(stretches) - samples(by)
     assert covered == sorted(covered)
     assert is_run(left)
+    assert list(without(stretches, by)) == left
