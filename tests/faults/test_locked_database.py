@@ -230,6 +230,22 @@ async def test_what_waits_for_it_when_the_recorder_is_closed_is_stored_by_the_ne
         assert meeting.duration_samples == samples(1.3)
 
 
+async def test_the_flush_loop_does_not_wait_for_it(data_dir: Path) -> None:
+    """Files are synced and chunks cut however long others wait for the database."""
+    settings = quick_settings(data_dir, **{**BUSY, "database_busy_seconds": 600.0})
+    async with ServicesManager(settings) as services:
+        service, session = services.discord_recorder_service, await started(services)
+        with locked(data_dir):
+            noting = asyncio.create_task(service.add_note(CHANNEL, "Budget"))
+            await true(lambda: _has_notes(service, 1))
+            await session.push_audio_data(said(ADA, 0, samples(0.3)), user_id=ADA)
+            for _ in range(3):
+                await session.tick()
+            assert not noting.done()
+        assert await noting
+        assert await service.stop_session(CHANNEL)
+
+
 async def _has_notes(service: DiscordRecorderManagerService, number: int) -> bool:
     status = await service.get_session_status(CHANNEL)
     return status is not None and status["notes"] == number

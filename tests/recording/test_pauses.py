@@ -74,6 +74,7 @@ class TestLive:
         hear(live, second, between(through, 8.9, 99))  # the first of them came in the pause, and are told now
         clock.advance(3)
         live.ledger.check()
+        assert session.dropped_bytes == 0
         assert live.ledger.counts().dropped == {"paused": len(between(through, 2, 9))}
 
     @pytest.mark.parametrize("handler", [DiscordSessionHandler, Passing])

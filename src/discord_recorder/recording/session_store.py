@@ -98,7 +98,7 @@ class SessionStore:
         """Store all there is, and that the meeting is in processing; raises `DatabaseError`: call again."""
         await asyncio.shield(self._begin(self._store(end)))
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, is_forgotten: bool = False) -> None:
         """Store no more; what is being stored now is ended first, and what is not stored then is left for recovery."""
         if self._task is not None:
             self._task.cancel()
@@ -106,7 +106,7 @@ class SessionStore:
             self._task = None
         await asyncio.gather(*self._storing, return_exceptions=True)
         left = [replace(mark, id=entry.row_id) for entry, mark in self._marks.unstored()]
-        if left and not self._has_ended:
+        if left and not self._has_ended and not is_forgotten:
             folder = self._context.meeting_folder(self._meeting_id)
             try:
                 await asyncio.to_thread(left_marks.leave, folder, left)
