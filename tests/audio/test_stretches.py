@@ -1,49 +1,10 @@
-<<<<<<< HEAD
-from itertools import pairwise
-=======
 """Each operation against its meaning: a set of samples."""
 
 from collections.abc import Iterable
->>>>>>> gaps
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-<<<<<<< HEAD
-from discord_recorder.audio.stretches import Stretch, joined, total, within, without
-
-STRETCHES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: (min(pair), max(pair))))
-
-
-def moments(stretches: list[Stretch]) -> set[int]:
-    return {moment for start, end in stretches for moment in range(start, end)}
-
-
-def are_apart(stretches: list[Stretch]) -> bool:
-    return all(start < end for start, end in stretches) and all(
-        before[1] < after[0] for before, after in pairwise(stretches)
-    )
-
-
-@given(STRETCHES)
-def test_joined_is_the_same_time_in_the_fewest_pieces(stretches: list[Stretch]) -> None:
-    result = joined(stretches)
-    assert moments(result) == moments(stretches)
-    assert are_apart(result)
-    assert total(result) == len(moments(stretches))
-
-
-@given(STRETCHES, STRETCHES)
-def test_without_is_the_difference(some: list[Stretch], others: list[Stretch]) -> None:
-    result = list(without(joined(some), joined(others)))
-    assert moments(result) == moments(some) - moments(others)
-    assert are_apart(result)
-
-
-@given(STRETCHES, st.integers(0, 60), st.integers(0, 60))
-def test_within_is_the_part_between(stretches: list[Stretch], start: int, end: int) -> None:
-    assert moments(list(within(joined(stretches), start, end))) == moments(stretches) & set(range(start, end))
-=======
 from discord_recorder.audio.stretches import Stretch, between, joined, split, total, within, without
 
 UNTIL = 40
@@ -94,4 +55,3 @@ def test_split_by_others(one: list[Stretch], other: list[Stretch]) -> None:
     assert covered == sorted(covered)
     assert is_run(left)
     assert list(without(stretches, by)) == left
->>>>>>> gaps

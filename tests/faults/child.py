@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from discord_recorder import DiscordRecorderError, ServicesManager
+from discord_recorder.recording import session
 from discord_recorder.storage.records import Track
 from tests.faults import deaths, live_voices, voices
 from tests.support.recorder import quick_settings
@@ -189,6 +190,10 @@ class Child:
     async def do_limit_file_size(self, *, size: int) -> None:
         """Let no file of this process grow beyond that."""
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    async def do_fill_chunks(self) -> None:
+        """End chunks when they are full from now on, and not by the clock."""
+        setattr(session, "SEAL_GRACE", 1000.0)  # noqa: B010 - for mypy
 
     async def do_fill_disk(self, *, but: int) -> None:
         """Leave that many bytes free on the disk."""
