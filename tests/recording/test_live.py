@@ -9,8 +9,8 @@ import pytest
 from discord_recorder import DiscordSessionHandler, InvalidAudioError, ServicesManager
 from discord_recorder.audio.opus_reader import read_ogg_opus
 from discord_recorder.recording.live import LiveCapture
-from discord_recorder.voice.frames import OpusFrame
 from discord_recorder.voice.counters import Outcome
+from discord_recorder.voice.frames import OpusFrame
 from discord_recorder.voice.sink import Ended, EndReason, GapReason, Segment
 from tests.audio.opus_signals import ENCODER_DELAY_SAMPLES
 from tests.audio.signals import Samples, to_pcm, tone
@@ -388,6 +388,7 @@ async def test_what_could_not_be_opened_is_a_gap_of_that_reason(services: Servic
     hear_all(live, frames[75:100])
     for _ in range(15):
         live.ledger.tally(ALICE).drop(Outcome.NOT_A_MEMBER)
+    live._monotonic = lambda: live.started + 4.0
     recording = await stopped(services)
     manifest = await services.sql_recording_service.get_manifest(session.meeting_id)
     assert manifest is not None

@@ -221,7 +221,7 @@ class LiveCapture:
         await self._settle()
         for speaker in self._speakers.values():
             end = speaker.track.end
-            if length := min(speaker.newly_unopened() * FRAME_SAMPLES, self.duration_samples - end):
+            if (length := min(speaker.newly_unopened() * FRAME_SAMPLES, self.duration_samples - end)) > 0:
                 self.marks.stretch(MarkKind.UNDECRYPTABLE, speaker.name, end, length)
 
     def break_off(self) -> None:
