@@ -13,6 +13,7 @@ from discord_recorder import DatabaseBusyError, DiscordRecorderManagerService, S
 from discord_recorder.recording import sealing
 from discord_recorder.recording.queue import SqlTranscodeQueue, Transcoded
 from discord_recorder.recording.transcode import Transcoder
+from discord_recorder.storage.database import Database
 from discord_recorder.storage.records import Chunk, MarkKind
 from tests.faults.deadlines import known, soon, true
 from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
@@ -244,6 +245,31 @@ async def test_the_flush_loop_does_not_wait_for_it(data_dir: Path) -> None:
             assert not noting.done()
         assert await noting
         assert await service.stop_session(CHANNEL)
+
+
+async def test_however_many_wait_for_it_they_wait_together(
+    services: ServicesManager, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, session = services.discord_recorder_service, await started(services)
+    writes, write = 0, Database.write
+
+    async def counted(self: Database, *arguments: Any, **named: Any) -> Any:
+        nonlocal writes
+        writes += 1
+        return await write(self, *arguments, **named)
+
+    monkeypatch.setattr(Database, "write", counted)
+    with locked(data_dir):
+        waiting = [asyncio.create_task(service.add_note(CHANNEL, f"{number}")) for number in range(100)]
+        impatient = session.set_speaker_name(ADA, "Ada")
+        await true(lambda: _has_notes(service, 100))
+        assert isinstance(impatient, asyncio.Future)
+        impatient.cancel()
+    assert await asyncio.gather(*waiting) == [True] * 100
+    assert writes < 50, "not one for each"
+    assert await service.stop_session(CHANNEL)
+    notes = await services.sql_recording_service.get_notes_for_meeting(MEETING)
+    assert [note["text"] for note in notes] == [f"{number}" for number in range(100)]
 
 
 async def _has_notes(service: DiscordRecorderManagerService, number: int) -> bool:

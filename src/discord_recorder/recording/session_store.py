@@ -71,6 +71,7 @@ class SessionStore:
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._storing: set[asyncio.Task[None]] = set()
+        self._waiting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Store in the background what `tick` finds."""
@@ -85,14 +86,16 @@ class SessionStore:
         elif self._marks.unstored() or self._names:
             self._wanted.set()
 
-    def name(self, track: Track, name: str) -> asyncio.Task[None]:
+    def name(self, track: Track, name: str) -> asyncio.Future[None]:
         """Have a speaker's name stored; await the result to know that it is, or why it has to wait."""
         self._names[track] = name
-        return self._begin(self._store())
+        stored = asyncio.shield(self._next_round())
+        stored.add_done_callback(_look_at)
+        return stored
 
     async def store(self) -> None:
         """Store what is new now; raises `DatabaseError` when that has to wait, and it is tried again."""
-        await asyncio.shield(self._begin(self._store()))
+        await asyncio.shield(self._next_round())
 
     async def end(self, end: SessionEnd) -> None:
         """Store all there is, and that the meeting is in processing; raises `DatabaseError`: call again."""
@@ -132,6 +135,8 @@ class SessionStore:
 
     async def _store(self, end: SessionEnd | None = None) -> None:
         async with self._lock:
+            if end is None:
+                self._waiting = None
             now, values = self._context.clock.monotonic(), self._changes(end)
             marks, names = self._marks.unstored(), dict(self._names)
             if values or marks or names:
@@ -170,6 +175,12 @@ class SessionStore:
     def _are_figures_due(self) -> bool:
         return self._context.clock.monotonic() - self._figures_at >= FIGURES_SECONDS
 
+    def _next_round(self) -> asyncio.Task[None]:
+        """What will store all there is now: one for all who ask while another is going on."""
+        if self._waiting is None:
+            self._waiting = self._begin(self._store())
+        return self._waiting
+
     def _begin(self, storing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(storing)
         self._storing.add(task)
@@ -178,5 +189,10 @@ class SessionStore:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._storing.discard(task)
-        if not task.cancelled() and task.exception() is not None:
+        if _look_at(task) is not None:
             self._wanted.set()  # the background goes on, and tells
+
+
+def _look_at(ended: asyncio.Future[None]) -> BaseException | None:
+    """Why it failed; nobody else may want to know."""
+    return None if ended.cancelled() else ended.exception()
