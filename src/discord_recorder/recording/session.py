@@ -321,8 +321,11 @@ class DiscordSessionHandler:
         end = SessionEnd(reason=reason, ended_at=ended_at, duration_samples=self.duration_samples)
         await self._store.end(end)
 
-    async def aclose(self) -> None:
-        """End the session's own tasks; every chunk that is not sealed by now waits on the disk for recovery."""
+    async def aclose(self, *, is_forgotten: bool = False) -> None:
+        """End the session's own tasks; what is not sealed or stored by now waits on the disk for recovery.
+
+        That is, unless the meeting `is_forgotten`, because the session could not be started after all.
+        """
         self._state = SessionState.ENDED
         self._flush_task = None
         self._tracks.break_off()
@@ -331,7 +334,7 @@ class DiscordSessionHandler:
         await self._loop.synced()
         await self._sealer.aclose()
         await self.assembly.aclose()
-        await self._store.aclose()
+        await self._store.aclose(is_forgotten=is_forgotten)
 
     # --- the flush loop
 
