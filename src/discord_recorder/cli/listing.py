@@ -129,7 +129,8 @@ def show_one(invocation: Invocation, meeting_id: str, *, as_json: bool) -> int:
     if chunks:
         terminal.say()
         print_chunks(terminal, chunks)
-    if any(chunk["transcode_status"] == "failed" for chunk in chunks):
+    failed = any(chunk["transcode_status"] == "failed" for chunk in chunks)
+    if failed or status_of(entry.meeting, entry.recording) == "incomplete":
         terminal.say()
         terminal.say(f"To try again: {command_line('retry', meeting_id, data_dir=invocation.options.data_dir)}")
     return 0

@@ -67,7 +67,7 @@ def print_tracks(terminal: Terminal, tracks: Sequence[TrackDict]) -> None:
     terminal.table(["Track", "Kind", "Length", "Size", "File"], rows)
     for track in tracks:
         if track["master_path"]:
-            terminal.say(f"Lossless master of {track_name(track)}: {track['master_path']}")
+            terminal.say(f"Master of {track_name(track)}: {track['master_path']}")
 
 
 def print_speakers(terminal: Terminal, speakers: Sequence[SpeakerDict]) -> None:
