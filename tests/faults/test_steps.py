@@ -23,6 +23,7 @@ OPEN: dict[str, Any] = {"do": "open"}
 RECORD: tuple[dict[str, Any], ...] = (OPEN, {"do": "start", "meeting": MEETING}, speak(1.3, (ADA, BEN), pace=0))
 STORE = ("replace", "/recordings/")
 MIX = ("replace", "/recordings/", "mix.mp3")
+MANIFEST = ("replace", "/recordings/", "manifest.json")
 END: tuple[dict[str, Any], ...] = (
     {"do": "until", "meeting": MEETING, "status": ["completed", "failed"]},
     {"do": "close"},
@@ -43,6 +44,8 @@ async def died(data_dir: Path, *steps: dict[str, Any]) -> dict[int, int]:
         pytest.param(die_at(STORE, after=True), id="after one file is stored"),
         pytest.param(die_at(STORE, number=2, after=True), id="after two files are stored"),
         pytest.param(die_at(MIX, after=True), id="after all files are stored"),
+        pytest.param(die_at(MANIFEST), id="before the manifest is stored"),
+        pytest.param(die_at(MANIFEST, after=True), id="after the manifest is stored"),
         pytest.param(die_at(MIX, "commit"), id="before the commit"),
         pytest.param(die_at(MIX, "commit", after=True), id="after the commit"),
         pytest.param(die_at(MIX, "commit", "unlink", after=True), id="amid tidying"),
@@ -154,6 +157,8 @@ def recording_with_a_hole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param(die_at(STORE, after=True), id="after one file is replaced"),
         pytest.param(die_at(STORE, number=2, after=True), id="after two files are replaced"),
         pytest.param(die_at(MIX, after=True), id="after all files are replaced"),
+        pytest.param(die_at(MANIFEST), id="before the manifest is replaced"),
+        pytest.param(die_at(MANIFEST, after=True), id="after the manifest is replaced"),
         pytest.param(die_at(MIX, "commit"), id="before the commit"),
         pytest.param(die_at(MIX, "commit", after=True), id="after the commit"),
         pytest.param(die_at(MIX, "commit", "unlink", after=True), id="amid tidying"),
@@ -166,5 +171,6 @@ async def test_mending(data_dir: Path, recording_with_a_hole: Path, death: dict[
         recording = await the_recording(services)
         assert recording["status"] == "complete"
         assert_holds_voices(recording, dict.fromkeys((ADA, BEN), samples(3.3)))
+        assert {track["heard_ms"] for track in recording["tracks"] if track["kind"] == "speaker"} == {3300}
         await services.discord_recorder_service.cleanup_old_temp_recordings_once()
         await assert_tidy(data_dir)
