@@ -127,13 +127,11 @@ class Child:
         """Tell, until the end, where the audio of speakers in a voice channel begins, and how much has come."""
         live = self._service.sessions[channel].live
         assert live is not None
-        begun = set()
         while True:
             for user in users:
                 if samples := live.ledger.user_counts(user).stored * live_voices.FRAME:
-                    if user not in begun:
-                        begun.add(user)
-                        self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - samples)
+                    # A voice may be moved back as a whole while it is not known how late its first frame was.
+                    self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - samples)
                     self._tell(channel=channel, user=user, samples=samples)
             await asyncio.sleep(0.01)
 

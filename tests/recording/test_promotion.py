@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 
 from discord_recorder import DatabaseError, ServicesManager
 from discord_recorder.audio.ffmpeg import PCM_FORMAT
+from discord_recorder.recording import promotion
 from discord_recorder.storage import recordings
+from discord_recorder.storage.files import remove_empty_folders
 from tests.audio.signals import Samples, dbfs, run_ffmpeg, snr_db, speech_like, to_pcm, tone
 from tests.support.ffmpeg import BAD_PCM, UnreliableFfmpeg
 from tests.support.recorder import (
@@ -230,3 +233,25 @@ class TestOneTransaction:
         assert recording["status"] == "complete"
         assert snr_db(added(*signals), sound_of(recording, None)) > 25
         assert recording["path"] == track_of(recording, None)["path"]
+
+
+async def test_a_stop_does_not_wait_long_for_thousands_of_files_to_be_deleted(
+    services: ServicesManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(folder: Path) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        remove_empty_folders(folder)
+
+    monkeypatch.setattr("discord_recorder.recording.promotion.remove_empty_folders", slowly)
+    monkeypatch.setattr(promotion, "TIDY_SECONDS", 0.0)
+    session = await started(services)
+    await session.push_audio_data(bytes(48_000 * 4), user_id=1)
+    assert await services.discord_recorder_service.stop_session(CHANNEL)
+    assert (await recording_of(services))["status"] == "complete"
+    assert await asyncio.to_thread(begun.wait, 60)
+    go_on.set()
+    await services.aclose()
+    assert not exists(str(services.settings.temp_dir / session.meeting_id))

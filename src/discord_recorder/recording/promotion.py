@@ -5,6 +5,7 @@ import dataclasses
 import logging
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -37,6 +38,9 @@ from discord_recorder.storage.records import (
 
 log = logging.getLogger(__name__)
 
+TIDY_SECONDS: Final = 1.0
+"""How long a promotion waits for its temp files to be deleted: thousands, after hours. It goes on by itself then."""
+
 
 class Promoter:
     """Brings a meeting whose transcodes have ended to its end: promotes it, or mends the recording it has."""
@@ -44,6 +48,7 @@ class Promoter:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._bookkeeper = Bookkeeper(context)
+        self._tidying: dict[MeetingId, asyncio.Task[None]] = {}
 
     async def finalize(self, meeting_id: MeetingId, assembly: MeetingAssembly | None) -> None:
         """Promote or mend; afterwards the meeting is completed, or failed when none of its chunks could be transcoded.
@@ -51,6 +56,8 @@ class Promoter:
         A crash at any point leaves a meeting in `processing`, and the next call does the work again. Raises
         `StorageError`, `DatabaseError` or `OSError` when that has to be later.
         """
+        if (tidying := self._tidying.get(meeting_id)) is not None:
+            await asyncio.wait({tidying})
         meeting, existing, rows = await self._context.database.read(_all_of, meeting_id)
         if meeting is None:
             raise MeetingNotFoundError(f"There is no meeting {meeting_id}.")
@@ -61,7 +68,15 @@ class Promoter:
             owed = await self._promote(meeting, rows, assembly or MeetingAssembly(self._context, meeting_id))
         else:
             await self._context.database.write(_end, meeting_id, rows, hopeless=False)
-        await asyncio.to_thread(self._tidy, meeting_id, rows, owed)
+        tidying = asyncio.create_task(asyncio.to_thread(self._tidy, meeting_id, rows, owed), name=f"tidy {meeting_id}")
+        self._tidying[meeting_id] = tidying
+        tidying.add_done_callback(lambda _: self._tidying.pop(meeting_id, None))
+        await asyncio.wait({tidying}, timeout=TIDY_SECONDS)
+
+    async def aclose(self) -> None:
+        """Wait until everything that was promoted is tidied up."""
+        if self._tidying:
+            await asyncio.wait(self._tidying.values())
 
     async def _promote(
         self, meeting: Meeting, rows: Sequence[Chunk], assembly: MeetingAssembly
