@@ -92,16 +92,20 @@ class Child:
             self._said[channel, user] = before + count
             self._tell(channel=channel, user=user, samples=before + count)
 
-    async def do_hear(self, *, seconds: float, users: list[int]) -> None:
-        """Hear everybody at once, in real time, as from a voice channel."""
+    async def do_hear(self, *, seconds: float, users: list[int], coded: bool = False) -> None:
+        """Hear everybody at once, in real time, as from a voice channel; `coded`: they speak their tone codes."""
+        make = live_voices.coded_frame if coded else live_voices.frame
+        for user in users:
+            make(user, 0, 0.0)  # the first one takes long
         live = self._service.sessions[1].go_live()
         clock, start = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
         for number in range(round(seconds / 0.02)):
             arrived = clock()
-            live.on_frames([live_voices.frame(user, number, arrived) for user in users])
+            live.on_frames([make(user, number, arrived) for user in users])
             for user in users:
                 if number == 0:
-                    self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - live_voices.FRAME)
+                    at_sample = live.tracks[Track(str(user))] - live_voices.FRAME
+                    self._tell(heard=user, at_sample=at_sample, at_seconds=start - live.started)
                 self._tell(channel=1, user=user, samples=(number + 1) * live_voices.FRAME)
             await asyncio.sleep(max(0.0, start + (number + 1) * 0.02 - clock()))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import cache
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from discord_recorder.voice.frames import OpusFrame
 from tests.audio.opus_signals import encoded, reference
 from tests.audio.signals import Samples
 from tests.faults import voices
+from tests.support import tone_code
 
 FRAME: Final = 960
 """Samples of a frame."""
@@ -52,6 +54,17 @@ def frame(user: int, number: int, arrived: float) -> OpusFrame:
     """The frame of that number, from 0."""
     voice = packets(user)
     return OpusFrame(user, user, number % 2**16, number * FRAME % 2**32, voice[number % len(voice)], arrived)
+
+
+def coded_frame(user: int, number: int, arrived: float) -> OpusFrame:
+    """The same of anybody's tone code."""
+    opus = _coded(user)[number]
+    return OpusFrame(user, user, number % 2**16, number * FRAME % 2**32, opus, arrived)
+
+
+@cache
+def _coded(user: int) -> list[bytes]:
+    return list(islice(tone_code.packets(user), LENGTH // FRAME))
 
 
 def heard(user: int, frames: int) -> Samples:

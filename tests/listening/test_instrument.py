@@ -11,7 +11,7 @@ from discord_recorder.audio.ffmpeg import PCM_FORMAT
 from discord_recorder.audio.opus_decoder import OpusDecoder
 from tests.audio.opus_signals import in_a_row, reference
 from tests.audio.signals import Samples, from_pcm, played, run_ffmpeg, to_pcm
-from tests.support.ear import Ear, Hearing
+from tests.support.ear import Ear
 from tests.support.tone_code import FRAME, RATE, packets
 from tests.support.verdict import Said, Verdict, judge, misalignment_ms
 
@@ -177,13 +177,9 @@ def test_a_mix(tmp_path: Path) -> None:
     assert heard.clicks == []
     for speaker, at in places.items():
         said = [Said(one.frame, one.at + at) for one in SAID]
-        own = judge(only(heard, speaker), speaker, said[3:-3])
+        own = judge(heard.only(speaker), speaker, said[3:-3])
         assert own.missing == []
         assert own.worst_offset_ms < 0.3
-
-
-def only(hearing: Hearing, speaker: int) -> Hearing:
-    return Hearing(stretches=hearing.of(speaker), samples=hearing.samples, noise_samples=0, clicks=[])
 
 
 def test_silence_and_noise_are_nobody() -> None:

@@ -4,8 +4,9 @@ It compares the sound with all that the speakers it knows could say, finds by co
 delay, and then how far that goes on, in steps of a sixth of a millisecond. What it tells is in samples of the sound.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -36,12 +37,18 @@ class _Care:
     """Over which."""
     stride: int
     """How often one tries to recognise what is not known."""
+    level: float
+    """Share of its usual level at which a voice begins or ends; where others speak, coherence tells that too late."""
     solid: int
     """What goes on for so many steps is no coincidence."""
 
 
-_ALONE: Final = _Care(find=0.6, follow=0.7, steps=BASE_RATE // 100, stride=BASE_RATE // 50, solid=BASE_RATE // 16)
-_IN_A_MIX: Final = _Care(find=0.35, follow=0.3, steps=BASE_RATE // 10, stride=BASE_RATE // 10, solid=BASE_RATE // 5)
+_ALONE: Final = _Care(
+    find=0.6, follow=0.7, steps=BASE_RATE // 100, stride=BASE_RATE // 50, level=0.0, solid=BASE_RATE // 16
+)
+_IN_A_MIX: Final = _Care(
+    find=0.35, follow=0.3, steps=BASE_RATE // 10, stride=BASE_RATE // 10, level=0.5, solid=BASE_RATE // 5
+)
 
 _FIND: Final = BASE_RATE // 10
 _LOUD: Final = BASE_RATE // 100
@@ -51,6 +58,7 @@ _NEAR: Final = round(0.5 * BASE_RATE)
 """Shorter pieces count when something solid of the same speaker and delay is so near."""
 
 _AUDIBLE: Final = LEVEL / 100
+_INAUDIBLE_POWER: Final = (LEVEL * _AUDIBLE) ** 2
 _CLICK: Final = LEVEL * 10 ** (-55 / 20)
 _CLICK_BAND_HERTZ: Final = 6000.0
 _CLICK_WINDOW: Final = 96
@@ -93,10 +101,30 @@ class Hearing:
     """How much can be heard that is nobody's voice: concealment, for instance."""
     clicks: list[int]
     """Where something crackles within a voice."""
+    base: Base = field(repr=False)
+    voices: Mapping[int, Base] = field(repr=False)
 
     def of(self, speaker: int) -> list[Heard]:
         """One speaker's stretches."""
         return [stretch for stretch in self.stretches if stretch.speaker == speaker]
+
+    @property
+    def edges(self) -> list[int]:
+        """Where stretches begin and end."""
+        return _edges(self.stretches)
+
+    def likeness(self, speaker: int, delay: float, first: float, samples: int) -> float:
+        """How much the sound, `delay` samples after, is what a voice says from sample `first` on; coherence, 0 to 1."""
+        said, count, shift = round(first / STEP), samples // STEP, round(delay / STEP)
+        said = max(0, said, -shift)
+        spoken, sound = self.voices[speaker][said : said + count], self.base[said + shift : said + shift + count]
+        spoken = spoken[: len(sound)]
+        power = float((np.abs(spoken) ** 2).sum() * (np.abs(sound) ** 2).sum())
+        return float(abs(np.vdot(spoken, sound)) / power**0.5) if power > _INAUDIBLE_POWER else 0.0
+
+    def only(self, speaker: int) -> "Hearing":
+        """As if the others were not there."""
+        return replace(self, stretches=self.of(speaker))
 
 
 class Ear:
@@ -113,11 +141,20 @@ class Ear:
         self._size = 1 << (count // STEP + _FIND - 1).bit_length()
         self._spectra = {speaker: np.fft.fft(base, self._size) for speaker, base in self._voices.items()}
 
-    def listen(self, sound: Samples, *, several: bool = False) -> Hearing:
-        """Hear a sound, (samples, 2) or one channel; `several` when more than one may speak at a time, as in a mix."""
+    def listen(self, sound: Samples, *, several: bool = False, breaks: Iterable[int] = ()) -> Hearing:
+        """Hear a sound, (samples, 2) or one channel.
+
+        Args:
+            sound: -1 to 1.
+            several: more than one may speak at a time, as in a mix.
+            breaks: where voices are known to break off or begin although the ear may not notice, as in a mix.
+        """
         mono = sound if sound.ndim == 1 else sound.mean(axis=1)
         if len(mono) < RATE // 10:
-            return Hearing(stretches=[], samples=len(mono), noise_samples=0, clicks=[])
+            nothing = np.zeros(0, complex)
+            return Hearing(
+                stretches=[], samples=len(mono), noise_samples=0, clicks=[], base=nothing, voices=self._voices
+            )
         base = _base(mono)
         loud = _mean(np.abs(base), _LOUD) > _AUDIBLE
         if several:
@@ -131,7 +168,9 @@ class Ear:
             stretches=stretches,
             samples=len(mono),
             noise_samples=int(loud.sum()) * STEP,
-            clicks=list(_clicks(mono, stretches)),
+            clicks=list(_clicks(mono, stretches, breaks)),
+            base=base,
+            voices=self._voices,
         )
 
     def _heard(self, base: Base, loud: Flags, speakers: list[int], care: _Care) -> list[Heard]:
@@ -170,8 +209,12 @@ class Ear:
         start, stop = max(0, delay), min(len(base), len(spoken) + delay)
         one, other = base[start:stop], spoken[start - delay : stop - delay]
         cross = np.abs(_mean(one * other.conj(), care.steps))
-        power = _mean(np.abs(one) ** 2, care.steps) * _mean(np.abs(other) ** 2, care.steps)
+        said_power = np.maximum(_mean(np.abs(other) ** 2, care.steps), 1e-9)
+        power = _mean(np.abs(one) ** 2, care.steps) * said_power
         coherent = (cross > care.follow * np.sqrt(np.maximum(power, 1e-15))) & loud[start:stop]
+        if care.level and coherent.any():
+            level = cross / said_power
+            coherent &= level > care.level * np.median(level[coherent])
         pieces = [(start + begin, start + end) for begin, end in _runs(coherent) if end - begin >= _SHORT]
         solid = [piece for piece in pieces if piece[1] - piece[0] >= care.solid]
         return [
@@ -216,7 +259,11 @@ def _runs(flags: Flags) -> list[tuple[int, int]]:
     return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
 
 
-def _clicks(sound: Samples, stretches: list[Heard]) -> Iterator[int]:
+def _edges(stretches: Iterable[Heard]) -> list[int]:
+    return [edge for stretch in stretches for edge in (stretch.at, stretch.end)]
+
+
+def _clicks(sound: Samples, stretches: list[Heard], breaks: Iterable[int]) -> Iterator[int]:
     """Where there is sound above the band of voices though nobody begins or ends."""
     spectrum = np.fft.rfft(sound)
     spectrum[np.fft.rfftfreq(len(sound), 1 / RATE) < _CLICK_BAND_HERTZ] = 0
@@ -226,9 +273,8 @@ def _clicks(sound: Samples, stretches: list[Heard]) -> Iterator[int]:
     for stretch in stretches:
         inside[stretch.at : stretch.end] = True
     crackles &= inside
-    for stretch in stretches:
-        for edge in (stretch.at, stretch.end):
-            crackles[max(0, edge - _EDGE) : edge + _EDGE] = False
+    for edge in itertools.chain(_edges(stretches), breaks):
+        crackles[max(0, edge - _EDGE) : edge + _EDGE] = False
     last = -_EDGE
     for place in map(int, np.flatnonzero(crackles)):
         if place - last >= _EDGE:

@@ -13,11 +13,13 @@ from tests.support.ear import Heard, Hearing
 from tests.support.tone_code import FRAME, RATE
 
 _HEARD: Final = 0.5
-"""Share of a frame that says it is there: what the ear hears of one between two lost ones is more."""
+"""Share of a frame in stretches, or likeness, that says it is there: a lost one between two others has 0.4 at most."""
+_SETTLED: Final = RATE // 200
+"""After a loss a decoder fades over from what it made up."""
 _WHOLE: Final = 0.9
 _STEP: Final = RATE / 2000
-_BLUR: Final = RATE / 200
-"""To which the ear knows where a stretch begins."""
+_BLUR: Final = RATE / 80
+"""To which the ear, and MP3, know where a stretch begins."""
 
 
 class Said(NamedTuple):
@@ -71,7 +73,7 @@ class Verdict:
 def judge(hearing: Hearing, speaker: int, said: Sequence[Said]) -> Verdict:
     """Compare what is heard on a speaker's track with what the speaker sent."""
     own = hearing.of(speaker)
-    found = [_find(own, one.frame) for one in said]
+    found = [_find(hearing, speaker, own, one.frame) for one in said]
     foreign = sum(stretch.samples for stretch in hearing.stretches if stretch.speaker != speaker)
     heard = sum(stretch.samples for stretch in hearing.stretches)
     return Verdict(
@@ -96,20 +98,20 @@ def misalignment_ms(verdicts: Sequence[Verdict]) -> float:
     return float(np.ptp(offsets)) if len(offsets) else 0.0
 
 
-def _find(stretches: Sequence[Heard], frame: int) -> tuple[float, float]:
+def _find(hearing: Hearing, speaker: int, stretches: Sequence[Heard], frame: int) -> tuple[float, float]:
     """How much of a frame is heard, from 0 to 1, and where it begins in the sound.
 
     A frame's packet decodes to what was said a moment before, so that is what is looked for.
     """
     first = frame * FRAME - ENCODER_DELAY_SAMPLES
-    most, place, share = 0.0, 0.0, 0.0
-    for stretch in stretches:
-        part = (min(first + FRAME, stretch.said + stretch.samples) - max(first, stretch.said)) / FRAME
-        if part > 0:
-            share += part
-        if part > most:
-            most, place = part, first + stretch.delay
-    return min(share, 1.0), place
+    parts = [min(first + FRAME, one.said + one.samples) - max(first, one.said) for one in stretches]
+    if not parts:
+        return 0.0, 0.0
+    delay = max(zip(parts, stretches, strict=True))[1].delay
+    share = sum(part for part in parts if part > 0) / FRAME
+    if share < _WHOLE:  # where there is little of it, it is compared as a whole
+        share = max(share, hearing.likeness(speaker, delay, first + _SETTLED, FRAME - _SETTLED))
+    return min(share, 1.0), first + delay
 
 
 def _seams(said: Sequence[Said], found: Sequence[tuple[float, float]]) -> list[int]:
