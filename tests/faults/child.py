@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import shutil
+import ssl
 import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -64,6 +65,7 @@ class Child:
     ) -> bool:
         """Start a session; `handler` names a class of `live_voices`."""
         chosen = None if handler is None else live_voices.HANDLERS[handler]
+        live_voices.be_patient()
         started = await self._service.start_session(channel, meeting, user_id=voices.ADA, session_handler_class=chosen)
         if started:
             for user, name in (names or {}).items():
@@ -92,22 +94,47 @@ class Child:
             self._said[channel, user] = before + count
             self._tell(channel=channel, user=user, samples=before + count)
 
-    async def do_hear(self, *, seconds: float, users: list[int], coded: bool = False) -> None:
-        """Hear everybody at once, in real time, as from a voice channel; `coded`: they speak their tone codes."""
-        make = live_voices.coded_frame if coded else live_voices.frame
-        for user in users:
-            make(user, 0, 0.0)  # the first one takes long
+    async def do_hear(self, *, seconds: float, users: list[int]) -> None:
+        """Hear everybody at once, never faster than in real time, as from a voice channel."""
         live = self._service.sessions[1].go_live()
-        clock, start = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        began = clock()
         for number in range(round(seconds / 0.02)):
-            arrived = clock()
-            live.on_frames([make(user, number, arrived) for user in users])
+            now, arrived = clock(), began + number * 0.02  # a standstill of ours is none of the network
+            live.on_frames([live_voices.frame(user, number, arrived) for user in users])
             for user in users:
                 if number == 0:
-                    at_sample = live.tracks[Track(str(user))] - live_voices.FRAME
-                    self._tell(heard=user, at_sample=at_sample, at_seconds=start - live.started)
+                    self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - live_voices.FRAME)
                 self._tell(channel=1, user=user, samples=(number + 1) * live_voices.FRAME)
-            await asyncio.sleep(max(0.0, start + (number + 1) * 0.02 - clock()))
+            await asyncio.sleep(max(0.0, now + 0.02 - clock()))
+
+    async def do_attach(self, *, ca_file: str, token: str) -> None:
+        """Log a bot in, where the setting `discord_api_url` says, and attach it."""
+        import aiohttp  # noqa: PLC0415 - nobody else here needs to wait for it
+        import discord  # noqa: PLC0415
+
+        from discord_recorder.voice.ports import ConnectionOptions  # noqa: PLC0415
+
+        trust = ssl.create_default_context(cafile=ca_file)
+        bot = discord.Client(intents=discord.Intents.default(), connector=aiohttp.TCPConnector(ssl=trust))
+        self._services.attach(bot, options=ConnectionOptions(ssl_context=trust))
+        await bot.login(token)
+        self._connected = asyncio.create_task(bot.connect())
+        await bot.wait_until_ready()
+
+    async def do_listen(self, *, channel: int, users: list[int]) -> None:
+        """Tell, until the end, where the audio of speakers in a voice channel begins, and how much has come."""
+        live = self._service.sessions[channel].live
+        assert live is not None
+        begun = set()
+        while True:
+            for user in users:
+                if samples := live.ledger.user_counts(user).stored * live_voices.FRAME:
+                    if user not in begun:
+                        begun.add(user)
+                        self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - samples)
+                    self._tell(channel=channel, user=user, samples=samples)
+            await asyncio.sleep(0.01)
 
     async def do_skip(self, *, user: int, to_ms: int) -> None:
         """Let a speaker go on at that session time."""
@@ -149,6 +176,20 @@ class Child:
         """The session's state."""
         status = await self._service.get_session_status(channel)
         return None if status is None else json.loads(json.dumps(status, default=str))
+
+    async def do_hear_codes(self, *, seconds: float, users: list[int]) -> None:
+        """Hear everybody's tone code from a voice channel, in real time but for standstills of this process."""
+        voices = {user: live_voices.coded(user, seconds) for user in users}
+        live, clock = self._service.sessions[1].go_live(), asyncio.get_running_loop().time
+        began = clock()
+        for number in range(round(seconds / 0.02)):
+            arrived = began + number * 0.02
+            live.on_frames([voice[number]._replace(arrived=arrived) for voice in voices.values()])
+            for user in users:
+                self._tell(channel=1, user=user, samples=(number + 1) * live_voices.FRAME)
+            if number == 0:
+                self._tell(codes_from_seconds=began - live.started)
+            await asyncio.sleep(max(0.0, arrived + 0.02 - clock()))
 
     async def do_wait(self) -> None:
         """Wait for a byte from the parent."""

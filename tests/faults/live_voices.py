@@ -56,15 +56,10 @@ def frame(user: int, number: int, arrived: float) -> OpusFrame:
     return OpusFrame(user, user, number % 2**16, number * FRAME % 2**32, voice[number % len(voice)], arrived)
 
 
-def coded_frame(user: int, number: int, arrived: float) -> OpusFrame:
-    """The same of anybody's tone code."""
-    opus = _coded(user)[number]
-    return OpusFrame(user, user, number % 2**16, number * FRAME % 2**32, opus, arrived)
-
-
-@cache
-def _coded(user: int) -> list[bytes]:
-    return list(islice(tone_code.packets(user), LENGTH // FRAME))
+def coded(user: int, seconds: float) -> list[OpusFrame]:
+    """The first frames of anybody's tone code."""
+    opus = islice(tone_code.packets(user), round(seconds * voices.RATE / FRAME))
+    return [OpusFrame(user, user, number, number * FRAME, packet, 0.0) for number, packet in enumerate(opus)]
 
 
 def heard(user: int, frames: int) -> Samples:

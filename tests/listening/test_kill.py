@@ -23,17 +23,17 @@ LAST_FRAMES = 10
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_at_most_the_last_moment_is_missing_and_the_rest_is_in_its_place(data_dir: Path, seed: int) -> None:
     steps = {"do": "open"}, {"do": "start", "meeting": MEETING}
-    hear = {"do": "hear", "seconds": 4, "users": list(USERS), "coded": True}
+    hear = {"do": "hear_codes", "seconds": 4, "users": list(USERS)}
     async with recorder(data_dir, *steps, hear) as child:
         await child.has_pushed(samples(random.Random(seed).uniform(0.7, 2.6)))
         await child.killed()
-    began = {event["heard"]: event["at_seconds"] * RATE for event in child.events if "heard" in event}
+    (began,) = (event["codes_from_seconds"] * RATE for event in child.events if "codes_from_seconds" in event)
     async with ServicesManager(quick_settings(data_dir)) as services:
         recording = await the_recording(services)
     ear, verdicts = Ear(USERS), []
     for user, told in child.pushed.items():
         frames = told // FRAME
-        said = [Said(frame, began[user] + frame * FRAME) for frame in range(frames)]
+        said = [Said(frame, began + frame * FRAME) for frame in range(frames)]
         verdict = judge(ear.listen(sound_of(recording, user)), user, said)
         assert set(verdict.missing) <= set(range(frames - LAST_FRAMES, frames))
         assert verdict.is_clean, verdict
