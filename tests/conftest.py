@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from discord_recorder import ServicesManager, Settings
 from discord_recorder.config import ENV_PREFIX
-from discord_recorder.recording import sealing
+from discord_recorder.recording import sealing, session
 from discord_recorder.recording.clock import Clock
 from tests.support.clock import FakeClock
 from tests.support.ffmpeg import UnreliableFfmpeg
@@ -31,6 +32,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("recorder")
+
+
+def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts programs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which those that tests start do not inherit
 
 
 def pytest_collection_finish() -> None:
@@ -96,9 +102,14 @@ def unreliable(tmp_path: Path) -> UnreliableFfmpeg:
 
 
 @pytest.fixture
-def pushes_wait_for_sealing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a slow machine too, a push that filled a chunk returns when the chunk has its row."""
+def chunks_as_on_a_fast_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow machine too, a push that filled a chunk returns when the chunk has its row, and no chunk ends before.
+
+    Only a test with a clock of its own sees chunks that the clock ended.
+    """
     monkeypatch.setattr(sealing, "PATIENCE_SECONDS", 100.0)
+    if "clock" not in request.fixturenames:
+        monkeypatch.setattr(session, "SEAL_GRACE", 1000.0)
 
 
 @pytest.fixture

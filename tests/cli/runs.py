@@ -80,10 +80,10 @@ class Cli:
         return line.removeprefix("error: ")
 
     @contextmanager
-    def process(self, *args: object) -> Iterator["Process"]:
+    def process(self, *args: object, stdin: int = subprocess.DEVNULL) -> Iterator["Process"]:
         """Run it in a process of its own, which is dead when the block ends."""
         environment = {name: value for name, value in ({**os.environ, **self.env}).items() if value is not None}
-        with Process([str(arg) for arg in args], environment) as process:
+        with Process([str(arg) for arg in args], environment, stdin=stdin) as process:
             yield process
 
     def on_a_terminal(self, *args: object) -> tuple[str, str]:
@@ -110,12 +110,18 @@ class Cli:
 class Process:
     """The program in a process of its own."""
 
-    def __init__(self, args: list[str], environment: Mapping[str, str], stderr: int = subprocess.PIPE) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        environment: Mapping[str, str],
+        stderr: int = subprocess.PIPE,
+        stdin: int = subprocess.DEVNULL,
+    ) -> None:
         path = os.pathsep.join(filter(None, sys.path))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "discord_recorder", *args],
             env={**environment, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -132,6 +138,17 @@ class Process:
     def signal(self, number: signal.Signals = signal.SIGINT) -> None:
         """Send a signal, Ctrl-C's unless told otherwise, to it alone."""
         self._process.send_signal(number)
+
+    def type(self, line: str) -> None:
+        """Type a line; its stdin has to be a pipe."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def read_line(self) -> str:
+        """Its next line on stdout."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
     def read_error_line(self) -> str:
         """Its next line on stderr."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,8 +31,8 @@ from tests.support.recorder import quick_settings
 from tests.support.simulator import client_options, logged_in
 from tests.support.waiting import until
 
-MISSING_AT_MOST = round(0.5 / FRAME_SECONDS)
-"""Frames that a reconnect may cost."""
+RECONNECT_SECONDS = 0.5
+"""What a reconnect may cost of everybody's speech, on a machine where joining takes no third of that."""
 
 ADA_HERTZ, BEN_HERTZ = 441.7, 1013.3
 
@@ -120,6 +121,8 @@ class Call:
         self.client: discord.Client
         self.live: LiveCapture
         self.session: DiscordSessionHandler
+        self.joined_in = 0.0
+        """Seconds that joining took here and now."""
 
     @property
     def server(self) -> VoiceServer:
@@ -135,7 +138,9 @@ class Call:
 
     async def record(self, **given: Any) -> None:
         """The bot joins and records."""
+        began = time.monotonic()
         assert await self.recorder.start_session(self.channel.id, **given)
+        self.joined_in = time.monotonic() - began
         self.session = self.recorder.sessions[self.channel.id]
         assert self.session.live is not None
         self.live = self.session.live
@@ -213,6 +218,18 @@ class Call:
         assert numbers == sorted(set(numbers)), numbers
         kept = set(numbers)
         return [frame for number, frame in enumerate(sent) if number not in kept]
+
+    def lost_too_much(self, person: Person) -> str | None:
+        """What is missing of somebody's speech, if it is more than a reconnect may cost on this machine.
+
+        Frames that were sent in one go, after this process had stood still, are one moment.
+        """
+        sent, moments = person.spoken, 0
+        missing = set(map(sent.index, self.missing(person)))
+        for number in missing:
+            moments += number == 0 or sent[number].sent_at - sent[number - 1].sent_at > FRAME_SECONDS / 4
+        limit = max(RECONNECT_SECONDS, 3 * self.joined_in)
+        return f"{moments} moments, {len(missing)} frames" if moments * FRAME_SECONDS > limit else None
 
     async def gaps(self) -> list[str]:
         """The reasons of the gaps that the status tells."""

@@ -4,10 +4,9 @@ import asyncio
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-
-from tests.audio.signals import Samples, played
+from tests.audio.signals import played
 from tests.e2e.call import ADA_HERTZ, BEN_HERTZ, Call
+from tests.e2e.hearing import level, onset
 from tests.support.recorder import track_of
 
 PLACE_SAMPLES = 960
@@ -35,15 +34,3 @@ async def test_two_people_at_once(call: Call) -> None:
         assert level(spoken, person.hertz) > 0.2
         assert level(spoken, other) < 0.002
         assert abs(onset(sound) - begins[person]) < PLACE_SAMPLES
-
-
-def level(sound: Samples, hertz: float) -> float:
-    """Amplitude of a tone in a sound."""
-    wave = sound[:, 0] * np.hanning(len(sound))
-    carrier = np.exp(-2j * np.pi * hertz * np.arange(len(wave)) / 48_000)
-    return float(4 * np.abs((wave * carrier).mean()))
-
-
-def onset(sound: Samples) -> int:
-    """Where a sound begins."""
-    return int(np.argmax(np.abs(sound[:, 0]) > 0.05))

@@ -16,6 +16,7 @@ from tests.faults.children import Recorder, recorder, speak
 from tests.faults.deadlines import known, soon
 from tests.faults.endings import assert_holds_voices, assert_tidy, ended, lengths, the_recording
 from tests.faults.voices import ADA, BEN, said, samples
+from tests.support.ffmpeg import UnreliableFfmpeg
 from tests.support.recorder import CHANNEL, MEETING, OpenServices, quick_settings, started
 
 OPEN: dict[str, Any] = {"do": "open"}
@@ -146,13 +147,19 @@ async def test_a_write_that_the_disk_does_not_take(data_dir: Path) -> None:
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="only root on Linux can mount a small disk of its own"
 )
-async def test_a_full_disk_with_the_database_on_it(data_dir: Path, tmp_path: Path) -> None:
+async def test_a_full_disk_with_the_database_on_it(
+    data_dir: Path, tmp_path: Path, unreliable: UnreliableFfmpeg
+) -> None:
     """ENOSPC for everything; the session is finished by itself as soon as there is room."""
+    unreliable.hold()  # so that no transcode makes room meanwhile
     fill = {"do": "fill_disk", "but": 1_500_000}
     room = ({"do": "wait"}, {"do": "make_room"}, END, {"do": "close"}, {"do": "copy", "to": str(tmp_path / "copy")})
     script = (OPEN, START, fill, speak(30, (ADA, BEN), pace=0), *room)
-    async with recorder(data_dir, *script, disk_bytes=16 * MIB, flush_interval_seconds=0.5) as child:
+    async with recorder(
+        data_dir, *script, disk_bytes=16 * MIB, flush_interval_seconds=0.5, ffmpeg_path=str(unreliable.path)
+    ) as child:
         await child.waits()
+        unreliable.hold(False)
         child.go_on()
         assert await child.ended() == 0, child.errors
     async with ServicesManager(quick_settings(tmp_path / "copy")) as services:

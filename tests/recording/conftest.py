@@ -16,7 +16,7 @@ NewContext = Callable[[], Context]
 
 
 @pytest.fixture(autouse=True)
-def _whatever_the_speed(pushes_wait_for_sealing: None) -> None:
+def _whatever_the_speed(chunks_as_on_a_fast_machine: None) -> None:
     """See there."""
 
 

@@ -2,5 +2,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _whatever_the_speed(pushes_wait_for_sealing: None) -> None:
+def _whatever_the_speed(chunks_as_on_a_fast_machine: None) -> None:
     """See there."""

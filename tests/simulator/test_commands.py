@@ -55,6 +55,14 @@ def test_single_commands_are_added_changed_and_deleted(commands: Commands) -> No
         commands.get(1, None, number)
 
 
+def test_an_edit_changes_neither_id_nor_type(commands: Commands) -> None:
+    made, other = commands.overwrite(1, None, [command("a"), command("b")])
+    given = {"id": other["id"], "application_id": "2", "type": 3, "description": "Does more"}
+    edited = commands.edit(1, None, int(made["id"]), given)
+    assert {name for name, value in edited.items() if value != made[name]} == {"description", "version"}
+    assert commands.all(1, None) == [edited, other]
+
+
 @pytest.mark.parametrize(
     ("bodies", "path"),
     [

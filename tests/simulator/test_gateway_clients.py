@@ -93,7 +93,8 @@ async def test_a_client_notices_a_gateway_that_went_silent(monkeypatch: pytest.M
             simulator.freeze_gateway(scene.bot)
             simulator.post(scene.ada, scene.text, "while it was frozen")
             await until(lambda: client.heard == ["while it was frozen"])
-            assert client.lived == ["identify", "ready", "resumed"]
+            assert client.lived[:3] == ["identify", "ready", "resumed"]
+            assert set(client.lived[3:]) <= {"resumed"}  # again, if this process has stood still for as long
 
 
 async def test_a_client_without_heartbeats_is_closed() -> None:

@@ -1,6 +1,7 @@
 """Answers to interactions, by discord.py: at once, later, hidden, changed, by form, by menu."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import discord
 import pytest
@@ -9,6 +10,7 @@ from discord.ext import commands
 
 from discord_recorder.errors import ApiRefusalError, SimulatorError
 from discord_recorder.simulator.interactions import CallbackKind, Interaction, InteractionKind
+from discord_recorder.simulator.permissions import Permission
 from tests.simulator.parts import Parts
 from tests.support.simulator import Scene, logged_in
 from tests.support.waiting import until
@@ -236,6 +238,47 @@ def test_a_token_ends_after_a_quarter_of_an_hour(parts: Parts) -> None:
 def test_an_answer_has_to_fit(parts: Parts, asked: InteractionKind, given: int) -> None:
     with pytest.raises(ApiRefusalError, match="Invalid Form Body"):
         respond(parts, invoked(parts, asked), given)
+
+
+FIELD: dict[str, Any] = {"type": 1, "components": [{"type": 4, "custom_id": "f", "label": "Field", "style": 1}]}
+FORM: dict[str, Any] = {"title": "Form", "custom_id": "form", "components": [FIELD]}
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"title": "x" * 46}, "title"),
+        ({"title": ""}, "title"),
+        ({"custom_id": "x" * 101}, "custom_id"),
+        ({"components": []}, "components"),
+        ({"components": [FIELD] * 6}, "components"),
+        ({"components": [{"type": 1, "components": [FIELD["components"][0] | {"label": "x" * 46}]}]}, "components"),
+    ],
+)
+def test_forms_that_discord_refuses(parts: Parts, change: dict[str, Any], place: str) -> None:
+    interaction, respond = invoked(parts), parts.discord.interactions.respond
+    with pytest.raises(ApiRefusalError) as refusal:
+        respond(interaction.id, interaction.token, CallbackKind.MODAL, FORM | change, ())
+    errors: Any = refusal.value.errors
+    assert place in errors["data"]
+    respond(interaction.id, interaction.token, CallbackKind.MODAL, FORM, ())
+    assert interaction.modal == FORM
+
+
+async def test_a_named_channel_comes_with_what_the_person_may_do_there(scene: Scene) -> None:
+    bot = scene.command_bot()
+
+    @bot.tree.command(description="Look")
+    async def look(interaction: discord.Interaction, channel: app_commands.AppCommandChannel) -> None:
+        await interaction.response.send_message(str(channel.permissions.connect))
+
+    async with logged_in(bot, scene.bot):
+        await bot.tree.sync()
+        simulator = scene.simulator
+        simulator.overwrite(scene.talk, scene.ben, deny=Permission.CONNECT)
+        for person, allowed in ((scene.ada, "True"), (scene.ben, "False")):
+            asked = simulator.invoke(person, "look", {"channel": scene.talk}, channel=scene.text)
+            assert await answer(scene, asked) == allowed
 
 
 async def test_direct_messages_have_interactions_too(scene: Scene, bot: commands.Bot) -> None:

@@ -9,10 +9,11 @@ import aiohttp
 import discord
 import pytest
 
+from discord_recorder.simulator.drafts import MAX_FILE_BYTES
 from discord_recorder.simulator.permissions import Permission
-from discord_recorder.simulator.rest.api import MAX_FILE_BYTES
 from discord_recorder.simulator.rest.rate_limits import Failure, RateLimit
 from discord_recorder.simulator.server import Simulator, SimulatorOptions
+from discord_recorder.simulator.world import MAX_CHANNELS
 from tests.support.pointing import point_discord_py
 from tests.support.simulator import Scene, logged_in
 from tests.support.waiting import until
@@ -99,6 +100,9 @@ async def test_a_file_over_the_limit_is_refused(general: discord.TextChannel) ->
         ({"content": "x" * 2001}, 50035),
         ({"embed": discord.Embed(description="x" * 4097)}, 50035),
         ({"embed": discord.Embed().add_field(name="n", value="x" * 1025)}, 50035),
+        ({"embed": discord.Embed(title="t").set_footer(text="x" * 2049)}, 50035),
+        ({"embed": discord.Embed(title="t").set_author(name="x" * 257)}, 50035),
+        ({"embeds": [discord.Embed(description="x" * 4096), discord.Embed(description="x" * 1905)]}, 50035),
     ],
 )
 async def test_a_message_that_cannot_be_is_refused(
@@ -252,7 +256,15 @@ async def test_answers_are_exactly_json(scene: Scene, http: aiohttp.ClientSessio
         ("POST", "/channels/{text}/messages", b'{"embeds": "x"}', 400, 50035),
         ("POST", "/channels/{text}/messages", b'{"components": [7]}', 400, 50035),
         ("POST", "/channels/{text}/messages", b'{"content": "x", "flags": 1e999}', 400, 50035),
+        ("POST", "/channels/{text}/messages", b'{"components": [{"type": 1, "components": [{}]}]}', 400, 50035),
         ("GET", "/channels/{text}/messages?limit=many", None, 400, 50035),
+        ("PATCH", "/users/@me", b'{"username": ["a", "b"]}', 400, 50035),
+        ("PATCH", "/users/@me", b'{"username": "a"}', 400, 50035),
+        ("PATCH", "/guilds/{guild}/members/@me", b'{"nick": ["a"]}', 400, 50035),
+        ("PATCH", "/guilds/{guild}/members/@me", b'{"nick": "' + b"a" * 33 + b'"}', 400, 50035),
+        ("PATCH", "/channels/{direct}", b'{"name": "x"}', 403, 50003),
+        ("DELETE", "/channels/{direct}", None, 403, 50003),
+        ("PUT", "/channels/{direct}/permissions/1", b'{"type": 1}', 403, 50003),
         ("PUT", "/applications/{bot}/commands", b"{}", 400, 50109),
         ("PUT", "/applications/1/commands", b"[]", 403, 50001),
         ("POST", "/interactions/1/nothing/callback", b'{"type": 4}', 404, 10062),
@@ -263,7 +275,9 @@ async def test_answers_are_exactly_json(scene: Scene, http: aiohttp.ClientSessio
 async def test_refusals(
     scene: Scene, http: aiohttp.ClientSession, method: str, path: str, body: bytes | None, status: int, code: int
 ) -> None:
-    url = scene.simulator.api_url + path.format(text=scene.text.id, bot=scene.bot.id)
+    ids = {"text": scene.text.id, "bot": scene.bot.id, "guild": scene.guild.id}
+    ids["direct"] = scene.simulator.direct_channel(scene.bot, scene.ada).id
+    url = scene.simulator.api_url + path.format(**ids)
     headers = {"Content-Type": "application/json"}
     if status != 401:
         headers["Authorization"] = f"Bot {scene.bot.token}"
@@ -271,6 +285,17 @@ async def test_refusals(
         refusal = json.loads(await answer.read())
     assert (answer.status, refusal["code"]) == (status, code)
     assert scene.simulator.messages(scene.text) == []
+
+
+async def test_what_the_simulator_cannot_hold_is_refused(scene: Scene, http: aiohttp.ClientSession) -> None:
+    simulator = scene.simulator
+    while len(scene.guild.channels) < MAX_CHANNELS:
+        simulator.add_text_channel(scene.guild, "more")
+    role = simulator.add_role(scene.guild, "all", Permission.ADMINISTRATOR)
+    scene.guild.members[scene.bot.id].role_ids.add(role.id)
+    url, headers = f"{simulator.api_url}/guilds/{scene.guild.id}/channels", {"Authorization": f"Bot {scene.bot.token}"}
+    async with http.post(url, json={"name": "one more"}, headers=headers) as answer:
+        assert (answer.status, "at most" in (await answer.json())["message"]) == (400, True)
 
 
 async def test_a_broken_upload_is_refused(scene: Scene, http: aiohttp.ClientSession) -> None:

@@ -61,12 +61,18 @@ class MainGateway:
         self.state._get_websocket = lambda *_: self
         self.ready()
 
-    def ready(self) -> None:
-        """A new session of the main gateway: the library forgets everything."""
+    def ready(self, *, with_guild: bool = True) -> None:
+        """A new session of the main gateway: the library forgets everything, and may learn of the guild later."""
         state = self.state
         state.clear()
         me: Any = {"id": str(ME), "username": "recorder", "discriminator": "0", "avatar": None}
         state.user = discord.ClientUser(state=state, data=me)
+        if with_guild:
+            self.guild_comes()
+
+    def guild_comes(self) -> None:
+        """GUILD_CREATE."""
+        state = self.state
         channels = [
             {"id": str(number), "type": 2, "name": "voice", "position": 0, "bitrate": 64000, "user_limit": 0}
             for number in (CHANNEL, OTHER_CHANNEL)

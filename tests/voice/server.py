@@ -24,6 +24,7 @@ class Habits:
     """How the server behaves; tests change it at any time."""
 
     hello: bool = True
+    heartbeat_ms: int = 1000
     acks: bool = True
     answers_discovery: int = 0
     """Requests that get no answer."""
@@ -40,7 +41,7 @@ class Habits:
 
 
 class VoiceServer(asyncio.DatagramProtocol):
-    """One client at a time is enough here; the last one that came is *the* client."""
+    """One client at a time is enough here; the last one that asked for its address is *the* client."""
 
     def __init__(self) -> None:
         self.habits = Habits()
@@ -65,8 +66,8 @@ class VoiceServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self.datagrams.append(data)
-        self._client = addr
         if data[:2] == b"\0\1":
+            self._client = addr  # one that it replaces may go on sending for a moment
             if self.habits.answers_discovery > 0:
                 self.habits.answers_discovery -= 1
                 return
@@ -127,7 +128,7 @@ class VoiceServer(asyncio.DatagramProtocol):
         if self.habits.greeting is not None:
             await websocket.send_str(self.habits.greeting)
         elif self.habits.hello:
-            await self.say(8, {"v": 8, "heartbeat_interval": 1000})
+            await self.say(8, {"v": 8, "heartbeat_interval": self.habits.heartbeat_ms})
         async for message in websocket:
             if message.type is WSMsgType.BINARY:
                 self.heard_binary.append(message.data)

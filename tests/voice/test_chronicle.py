@@ -1,10 +1,12 @@
 """What the sink is told, and in what order."""
 
 import logging
+from collections.abc import Sequence
 
 import pytest
 
 from discord_recorder.voice.chronicle import Chronicle
+from discord_recorder.voice.counters import Outcome, PacketLedger
 from discord_recorder.voice.frames import OpusFrame
 from discord_recorder.voice.sink import Ended, EndReason, GapReason, Segment
 from tests.voice.discord_side import Heard
@@ -19,7 +21,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 def story(heard: Heard) -> Chronicle:
-    made = Chronicle(heard)
+    made = Chronicle(heard, PacketLedger())
     made.segment(20, 1.0, heard_until=None)
     return made
 
@@ -53,7 +55,7 @@ class TestGaps:
         assert heard.gaps == [(50.0, 51.0, GapReason.SERVER_MOVED)]
 
     def test_there_is_none_before_the_first_segment(self, heard: Heard) -> None:
-        story = Chronicle(heard)
+        story = Chronicle(heard, PacketLedger())
         story.doubt(1.0)
         story.gap(GapReason.CONNECTION_LOST)
         story.segment(20, 5.0, heard_until=None)
@@ -84,7 +86,7 @@ def test_a_sink_that_fails_is_logged_and_told_on(caplog: pytest.LogCaptureFixtur
             raise RuntimeError("no")
 
     broken = Broken()
-    story = Chronicle(broken)
+    story = Chronicle(broken, PacketLedger())
     with caplog.at_level(logging.ERROR):
         story.segment(20, 1.0, heard_until=None)
     story.frames([FRAME])
@@ -92,8 +94,32 @@ def test_a_sink_that_fails_is_logged_and_told_on(caplog: pytest.LogCaptureFixtur
     assert [record.message for record in caplog.records] == ["voice_sink_failed"]
 
 
+def test_frames_that_the_sink_failed_on_are_not_stored() -> None:
+    class Broken(Heard):
+        def on_frames(self, frames: Sequence[OpusFrame]) -> None:
+            if len(frames) > 1:
+                raise RuntimeError("no")
+            super().on_frames(frames)
+
+    broken, ledger = Broken(), PacketLedger()
+    story = Chronicle(broken, ledger)
+    other = FRAME._replace(user_id=7)
+    for batch in ([FRAME], [FRAME, other, FRAME], [other]):
+        for frame in batch:
+            ledger.received += 1
+            ledger.tally(frame.user_id).stored += 1
+        story.frames(batch)
+        ledger.check()
+    assert broken.frames == [FRAME, other]
+    assert [ledger.user_counts(user_id).stored for user_id in (1, 7)] == [1, 1]
+    assert [ledger.user_counts(user_id).dropped for user_id in (1, 7)] == [
+        {Outcome.NOT_RECORDED: 2},
+        {Outcome.NOT_RECORDED: 1},
+    ]
+
+
 def test_nobody_need_listen() -> None:
-    story = Chronicle(None)
+    story = Chronicle(None, PacketLedger())
     story.segment(20, 1.0, heard_until=None)
     story.frames([FRAME])
     story.speaker(1, joined=True)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from discord_recorder.errors import VoiceConnectionError
-from discord_recorder.voice import health, supervisor
+from discord_recorder.voice import health, receiver, supervisor
 from discord_recorder.voice.client import RecorderVoiceClient
+from discord_recorder.voice.counters import Outcome
 from discord_recorder.voice.ports import ConnectionOptions
 from discord_recorder.voice.reconnect import ReconnectPolicy
 from discord_recorder.voice.sink import Ended, EndReason, GapReason
@@ -171,6 +172,22 @@ class TestConnecting:
         assert main.client.voice_clients == []
         assert heard.ended == [Ended(reason=EndReason.LEFT)]
 
+    async def test_can_be_cancelled_at_any_turn_of_the_event_loop(
+        self, main: MainGateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervisor, "_POLL_SECONDS", 0.0)
+        main.answers_states = False
+        for number in range(20):
+            main.asked.clear()
+            joining = asyncio.create_task(join(main, Heard()))
+            await until(lambda: main.asked)
+            await turns(number)
+            joining.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await joining
+            assert main.asked == [CHANNEL, None]
+        assert main.client.voice_clients == []
+
     async def test_does_not_retry_when_told_so(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
         server.habits.refuses_identify = 4006
         with pytest.raises(VoiceConnectionError):
@@ -235,14 +252,43 @@ class TestLosses:
         await until(lambda: len(heard.segments) == 2)
         await hears(server, heard)
 
+    async def test_a_slow_main_gateway_that_answers_twice_removes_nobody(
+        self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervisor, "JOIN_SECONDS", 0.05)
+        await join(main, heard)
+        main.answers_states = False
+        await server.close(4006)
+        await until(lambda: main.asked == [CHANNEL, None, CHANNEL, None, CHANNEL])
+        for _ in range(2):
+            main.say_state(ME, None)
+            await turns()
+            main.say_state(ME, CHANNEL)
+            main.say_server(server.endpoint)
+            await turns()
+        await until(lambda: len(heard.segments) >= 2)
+        await hears(server, heard)
+        main.say_state(ME, None)  # nobody asked for that
+        await until(lambda: heard.ended)
+        assert heard.ended == [Ended(reason=EndReason.REMOVED)]
+
     async def test_unanswered_heartbeats_lead_to_a_resume(
         self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("discord_recorder.voice.gateway.ACK_SECONDS", 0.1)
         voice = await join(main, heard)
+        answer = server._answer
+
+        async def better_from_now_on(websocket: Any, op: int, data: Any) -> None:
+            if op == 7:
+                server.habits.acks = True
+                patience.undo()
+            await answer(websocket, op, data)
+
+        server._answer = better_from_now_on  # type: ignore[method-assign]
         server.habits.acks = False
-        await until(lambda: 7 in server.ops())
-        server.habits.acks = True
+        with monkeypatch.context() as patience:
+            patience.setattr("discord_recorder.voice.gateway.ACK_SECONDS", 0.1)
+            await until(lambda: 7 in server.ops())
         await until(lambda: voice.is_connected)
         await hears(server, heard)
         assert heard.gaps == []
@@ -295,8 +341,14 @@ class TestMainGateway:
         assert voice.ledger.parked == 0
 
     async def test_the_old_server_is_heard_until_the_new_one_is_there(
-        self, main: MainGateway, server: VoiceServer, other_server: VoiceServer, heard: Heard
+        self,
+        main: MainGateway,
+        server: VoiceServer,
+        other_server: VoiceServer,
+        heard: Heard,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(receiver, "PARK_SECONDS", 100.0)
         voice = await join(main, heard)
         await hears(server, heard)
         other_server.habits.hello = False
@@ -340,6 +392,41 @@ class TestMainGateway:
         await hears(server, heard)
         assert main.asked == [CHANNEL]
         assert [reason for _, _, reason in heard.gaps] == [GapReason.SERVER_MOVED]
+
+    async def test_has_no_server_yet_when_asked_for_one(
+        self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Asking again would not bring it sooner."""
+        await join(main, heard)
+        monkeypatch.setattr(supervisor, "JOIN_SECONDS", 0.05)
+        main.answer = None
+        await server.close(4006)
+        await until(lambda: main.tokens == 2)
+        await asyncio.sleep(0.3)
+        main.say_server(server.endpoint)
+        await until(lambda: len(heard.segments) == 2)
+        assert main.asked == [CHANNEL, None, CHANNEL]
+        await hears(server, heard)
+
+    async def test_takes_the_server_away_after_the_connection(
+        self,
+        main: MainGateway,
+        server: VoiceServer,
+        other_server: VoiceServer,
+        heard: Heard,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(supervisor, "AWAIT_SECONDS", 0.5)
+        voice = await join(main, heard)
+        await server.close(4014)
+        await until(lambda: not voice.is_connected)
+        await asyncio.sleep(0.01)
+        main.say_server(None)
+        await asyncio.sleep(1)
+        main.say_server(other_server.endpoint)
+        await until(lambda: len(heard.segments) == 2)
+        assert main.asked == [CHANNEL]
+        await hears(other_server, heard)
 
     async def test_closes_and_announces_the_same_server_again(
         self, main: MainGateway, server: VoiceServer, heard: Heard
@@ -437,6 +524,43 @@ class TestMainGateway:
         assert main.client.voice_clients == [voice]
         await hears(server, heard)
 
+    @pytest.mark.parametrize("code", [4006, 4014, 4015])
+    async def test_a_guild_that_comes_late_is_waited_for(
+        self, code: int, main: MainGateway, server: VoiceServer, heard: Heard
+    ) -> None:
+        """The rest of the program goes on meanwhile: the very message that is waited for has to be read."""
+        voice = await join(main, heard)
+        main.ready(with_guild=False)
+        server.habits.refuses_resume = 4006
+        await server.close(code)
+        await until(lambda: server.websocket.closed)
+        await asyncio.sleep(0.1)
+        main.guild_comes()
+        await until(lambda: len(heard.segments) == 2)
+        assert main.client.voice_clients == [voice]
+        await hears(server, heard)
+
+    async def test_a_main_gateway_that_is_back_ends_the_pause(
+        self, main: MainGateway, server: VoiceServer, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Joining failed while it was away, and would be tried again in a minute."""
+        monkeypatch.setitem(QUICK.keywords, "backoff_seconds", (0.0, 60.0))
+        await join(main, heard)
+        failed = asyncio.Event()
+
+        async def voice_state(*_: Any) -> None:
+            failed.set()
+            raise ConnectionResetError
+
+        with monkeypatch.context() as away:
+            away.setattr(main, "voice_state", voice_state)
+            await server.close(4006)
+            await failed.wait()
+            await turns()
+        main.ready()
+        await until(lambda: len(heard.segments) == 2)
+        await hears(server, heard)
+
     async def test_being_deafened_is_a_gap(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
         await join(main, heard)
         main.say_state(ME, CHANNEL, deaf=True)
@@ -473,7 +597,7 @@ class TestSpeakers:
 class TestDeafness:
     @pytest.fixture(autouse=True)
     def _quickly(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("NOTICE_SECONDS", "FRESH_SECONDS", "PAUSE_SECONDS", "EARLY_SECONDS"):
+        for name in ("NOTICE_SECONDS", "PAUSE_SECONDS", "EARLY_SECONDS"):
             monkeypatch.setattr(health, name, getattr(health, name) / 10)
 
     async def test_nothing_opens(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
@@ -519,9 +643,10 @@ class TestDeafness:
 
     async def test_silence_is_not_deafness(self, main: MainGateway, server: VoiceServer, heard: Heard) -> None:
         await join(main, heard)
-        await hears(server, heard)
-        server.speak(77, b"\xf8\xff\xfe", 50)
-        await until(lambda: heard.frames[-1].opus == b"\xf8\xff\xfe")
+        await server.say_next(5, {"user_id": "77", "ssrc": 77, "speaking": 1})
+        for number, opus in enumerate((b"\xfcspeech", b"\xf8\xff\xfe")):  # at once, however slow this machine is
+            server.speak(77, opus, number)
+        await until(lambda: heard.frames and heard.frames[-1].opus == b"\xf8\xff\xfe")
         ticks = len([message for message in server.heard if message["op"] == 3])
         await until(lambda: len([message for message in server.heard if message["op"] == 3]) >= ticks + 2)
         assert (len(heard.segments), heard.gaps) == (1, [])
@@ -546,11 +671,14 @@ class TestHostile:
                 raise RuntimeError("the disk is full")
 
         broken = Broken()
-        await join(main, broken)
+        voice = await join(main, broken)
         await hears(server, broken)
         await hears(server, broken)
         assert "voice_sink_failed" in caplog.text
         assert len(broken.segments) == 1
+        voice.ledger.check()
+        counts = voice.ledger.user_counts(77)
+        assert (counts.stored, counts.dropped) == (0, {Outcome.NOT_RECORDED: 6})
 
     async def test_nothing_secret_is_logged(
         self, main: MainGateway, server: VoiceServer, heard: Heard, caplog: pytest.LogCaptureFixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discord_recorder.voice.connection import VoiceConnection
+from discord_recorder.voice import receiver
+from discord_recorder.voice.connection import TICK_SECONDS, VoiceConnection
 from discord_recorder.voice.counters import PacketLedger
 from discord_recorder.voice.events import Ticket
 from discord_recorder.voice.frames import OpusFrame
@@ -161,11 +163,37 @@ class TestEncryption:
         ledger.check()
         assert ledger.counts().lost == 0
 
+    async def test_what_came_while_the_process_stood_still_is_not_late(
+        self, server: VoiceServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The first frame of a stream comes after the second, and before anybody looks the patience for it is over."""
+        monkeypatch.setattr(receiver, "REORDER_SECONDS", 1.0)
+        server.habits.dave_version = 1
+        listener, ledger = Listener(), PacketLedger()
+        delivery, remote, anna, ben = Delivery(), Remote(server), Peer(101), Peer(102)
+        delivery.begin(anna, ben)
+        async with connected(server, listener, ledger) as (voice, _):
+            await until(lambda: any(message[0] == 26 for message in server.heard_binary))
+            await server.say_next(11, {"user_ids": ["101", "102"]})
+            await server.say_next(5, {"user_id": "101", "ssrc": 101, "speaking": 1})
+            delivery.change(joining=[remote])
+            await remote.flush()
+            await until(lambda: voice.dave_ready)
+            (first, sealed_first), (second, sealed_second) = anna.says(), anna.says()
+            server.speak(101, sealed_second, 2)
+            await until(lambda: ledger.parked == 1 and voice._udp and voice._udp._watching)
+            server.speak(101, sealed_first, 1)
+            time.sleep(1.0 + TICK_SECONDS)  # noqa: ASYNC251 - the event loop hangs
+            await until(lambda: len(listener.frames) == 2)
+        assert [frame.opus for frame in listener.frames] == [first, second]
+        ledger.check()
+        assert ledger.counts().lost == 0
+
     async def test_we_can_be_heard(self, server: VoiceServer) -> None:
         async with connected(server, Listener()) as (voice, _):
             await until(lambda: len(server.datagrams) >= 6)
             assert voice.send_opus(b"\xfcan announcement")
-            await until(lambda: len(server.datagrams[-1]) == 12 + 16 + 16 + 4)
+            await until(lambda: any(len(datagram) == 12 + 16 + 16 + 4 for datagram in server.datagrams))
 
     async def test_nothing_is_sent_before_there_is_a_key(self, server: VoiceServer) -> None:
         server.habits.hello = False
@@ -287,6 +315,7 @@ class TestHostilePayloads:
     @given(messages=st.lists(MESSAGES | st.binary(max_size=60), min_size=1, max_size=20))
     async def test_end_in_a_loss_or_in_nothing(self, messages: list[Any]) -> None:
         async with voice_server() as server:
+            server.habits.heartbeat_ms = 100
             listener = Listener()
             async with connected(server, listener) as (_, task):
                 await until(lambda: listener.established)

@@ -47,6 +47,13 @@ class TestDeaf:
         assert alarm[1] is Deafness.NOTHING_OPENS
         assert alarm[0] < 10
 
+    def test_none_opens_of_what_is_said_with_pauses(self) -> None:
+        watch = DeafnessWatch(0.0)
+        alarm = first_alarm(watch, 30, lambda now: watch.unopened(12 if now % 5 < 1 else 0, now))
+        assert alarm is not None
+        assert alarm[1] is Deafness.NOTHING_OPENS
+        assert alarm[0] < 15
+
     def test_silence_frames_prove_nothing_about_keys(self) -> None:
         watch = DeafnessWatch(0.0)
 
@@ -157,6 +164,16 @@ class TestNotDeaf:
         assert first_alarm(watch, 2, lambda now: watch.unopened(13, now)) is None
         assert first_alarm(watch, 60, start=2.0) is None
 
+    def test_words_that_wait_for_a_key_long_after_a_newcomer_was_heard(self) -> None:
+        watch = DeafnessWatch(0.0)
+        assert first_alarm(watch, 2, lambda now: watch.unopened(13, now)) is None
+        assert first_alarm(watch, 60, start=2.0) is None
+        watch.unopened(12, 62.0)
+        assert watch.check(62.0) is None
+        watch.heard(frames(SPEECH, 1), 62.1)
+        watch.heard(frames(SILENCE, 1), 62.2)
+        assert first_alarm(watch, 60, start=62.2) is None
+
     def test_a_little_garbage(self) -> None:
         watch = DeafnessWatch(0.0)
         assert first_alarm(watch, 20, lambda now: watch.unopened(1 if now % 1 == 0 else 0, now)) is None
@@ -167,6 +184,15 @@ class TestNotDeaf:
         watch.announced(2, speaking=True, now=4.0)
         watch.voice_states(muted=(), server_deafened=True)
         assert first_alarm(watch, 60, start=4.0) is None
+
+    def test_allowed_to_listen_again(self) -> None:
+        """What was going on when we were deafened, or announced meanwhile, is over."""
+        watch = DeafnessWatch(0.0)
+        watch.heard(frames(SPEECH, 1), 1.0)
+        watch.voice_states(muted=(), server_deafened=True)
+        assert first_alarm(watch, 30, lambda now: watch.announced(2, speaking=True, now=now), start=1.0) is None
+        watch.voice_states(muted=(), server_deafened=False)
+        assert first_alarm(watch, 60, start=31.0) is None
 
     def test_some_keepalives_get_lost(self) -> None:
         watch, asked = DeafnessWatch(0.0), 0

@@ -190,7 +190,8 @@ def simulate(
 ) -> None:
     """Run a Discord of its own on this machine, to try any bot against, and print how to log in to it.
 
-    It has one guild with a text, a voice and a stage channel. Nothing leaves the machine.
+    It has one guild with a text, a voice and a stage channel. Nothing leaves the machine. Commands on stdin let people
+    join, talk and use the bot, and make things go wrong; `help` shows them.
     """
     from discord_recorder.cli.invocation import perform
     from discord_recorder.cli.simulate import BOTS, PEOPLE, SimulateOrder

@@ -1,14 +1,19 @@
 """`simulate`: a Discord on this machine that any bot can be tried against."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from discord_recorder.cli.interruption import InterruptedRunError, Interruption
 from discord_recorder.cli.invocation import Invocation
+from discord_recorder.cli.terminal import Terminal
+from discord_recorder.cli.typed_lines import typed_lines
+from discord_recorder.errors import NotAudioError, SimulatorError
+from discord_recorder.simulator.console.console import Console
+from discord_recorder.simulator.entities import Guild
 from discord_recorder.simulator.permissions import Permission
 from discord_recorder.simulator.server import Simulator, SimulatorOptions
 
@@ -18,6 +23,7 @@ VOICE_CHANNEL: Final = "Talk"
 STAGE_CHANNEL: Final = "Stage"
 BOTS: Final = ("Recorder",)
 PEOPLE: Final = ("Ada", "Ben", "Chris")
+QUIT: Final = "quit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,31 +38,41 @@ class SimulateOrder:
 
 
 def simulate(invocation: Invocation, order: SimulateOrder, *, as_json: bool) -> int:
-    """Run it until Ctrl-C, or for so many seconds; both are a good end."""
+    """Run it, and do what is commanded on stdin, until Ctrl-C, `quit`, or for so many seconds; all are a good end."""
+    terminal = invocation.terminal
 
     async def run(interruption: Interruption) -> int:
         interruption.in_work = "the simulated Discord"
         async with Simulator(SimulatorOptions(port=order.port)) as simulator:
-            about = _people_it(simulator, order)
+            guild, about = _people_it(simulator, order)
             if as_json:
-                invocation.terminal.json(about)
+                terminal.json(about)
             else:
-                _print(invocation, about)
-            with suppress(InterruptedRunError):
-                await interruption.guard(_wait(order.seconds))
+                _print(terminal, about)
+            async with Console(simulator, guild, terminal.error) as console:
+                serving = _obey(console, terminal.note if as_json else terminal.say, terminal.error)
+                with suppress(InterruptedRunError, TimeoutError):
+                    await interruption.guard(asyncio.wait_for(serving, order.seconds))
         return 0
 
     return invocation.run_watched(run)
 
 
-async def _wait(seconds: float | None) -> None:
-    if seconds is None:
-        await asyncio.get_running_loop().create_future()
-    else:
-        await asyncio.sleep(seconds)
+async def _obey(console: Console, answer: Callable[[str], None], refuse: Callable[[str], None]) -> None:
+    """Do what lines of stdin say, one after the other; return at `quit`, but not at the end of stdin."""
+    async with aclosing(typed_lines()) as lines:
+        async for line in lines:
+            if line.strip() == QUIT:
+                return
+            try:
+                for said in (await console.run(line)).splitlines():
+                    answer(said)
+            except (SimulatorError, NotAudioError) as error:
+                refuse(str(error))
+    await asyncio.get_running_loop().create_future()
 
 
-def _people_it(simulator: Simulator, order: SimulateOrder) -> dict[str, Any]:
+def _people_it(simulator: Simulator, order: SimulateOrder) -> tuple[Guild, dict[str, Any]]:
     people = [simulator.add_user(name) for name in order.people]
     guild = simulator.add_guild(GUILD, *people)
     channels = [
@@ -69,7 +85,7 @@ def _people_it(simulator: Simulator, order: SimulateOrder) -> dict[str, Any]:
     if order.ca_file is not None:
         ca_file = order.ca_file.absolute()
         ca_file.write_bytes(simulator.ca_file.read_bytes())
-    return {
+    return guild, {
         "api_url": simulator.api_url,
         "gateway_url": simulator.gateway_url,
         "ca_file": str(ca_file),
@@ -82,8 +98,7 @@ def _people_it(simulator: Simulator, order: SimulateOrder) -> dict[str, Any]:
     }
 
 
-def _print(invocation: Invocation, about: dict[str, Any]) -> None:
-    terminal = invocation.terminal
+def _print(terminal: Terminal, about: dict[str, Any]) -> None:
     terminal.details(
         [("API", about["api_url"]), ("Gateway", about["gateway_url"]), ("CA file", about["ca_file"])],
     )
@@ -96,4 +111,7 @@ def _print(invocation: Invocation, about: dict[str, Any]) -> None:
     terminal.say()
     terminal.say("Point a bot at it:")
     terminal.say(f"  export DISCORD_RECORDER_DISCORD_API_URL={about['api_url']} SSL_CERT_FILE={about['ca_file']}")
-    terminal.note("Running; Ctrl-C ends it.")
+    terminal.say("A discord.py program of another kind needs SSL_CERT_FILE, and before its client is made:")
+    terminal.say("  from discord_recorder.bot.endpoint import use_discord_api")
+    terminal.say(f"  use_discord_api({about['api_url']!r})")
+    terminal.note(f"Running. Type help to see what people and faults can be commanded; {QUIT} or Ctrl-C ends it.")

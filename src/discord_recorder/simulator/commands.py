@@ -103,10 +103,12 @@ class Commands:
 
     def edit(self, application_id: int, guild_id: int | None, command_id: int, body: Json) -> Json:
         """Change what the body names."""
-        command = self.get(application_id, guild_id, command_id)
-        changed = command | body
-        check_command(changed, "_")
-        command |= body
+        old = self.get(application_id, guild_id, command_id)
+        body = old | body | {"type": old["type"]}
+        check_command(body, "_")
+        command = self._stored(application_id, guild_id, body, {(body["name"], body["type"]): old})
+        commands = self._of[application_id, guild_id]
+        commands[commands.index(old)] = command
         return command
 
     def delete(self, application_id: int, guild_id: int | None, command_id: int) -> None:
@@ -148,7 +150,7 @@ class Commands:
 
 def check_command(body: Json, path: str) -> None:
     """Refuse what Discord would: names, descriptions, too many options, required options behind optional ones."""
-    kind = body.get("type", CommandKind.CHAT)
+    kind = CommandKind(body.get("type", CommandKind.CHAT))
     if kind == CommandKind.CHAT:
         _check_named(body, path)
         _check_options(body.get("options") or (), path)
@@ -172,7 +174,7 @@ def _check_options(options: Sequence[Json], path: str) -> None:
     for index, option in enumerate(options):
         where = f"{path}.options.{index}"
         _check_named(option, where)
-        if option["type"] in (OptionKind.SUBCOMMAND, OptionKind.GROUP):
+        if OptionKind(option["type"]) in (OptionKind.SUBCOMMAND, OptionKind.GROUP):
             _check_options(option.get("options") or (), where)
         elif option.get("required"):
             if optional_seen:

@@ -1,14 +1,13 @@
 """The simulated Discord without its sockets: what there is, what people do, and what a test may command."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from discord_recorder.errors import SimulatorError
 from discord_recorder.simulator.changes import Changes
-from discord_recorder.simulator.commands import CommandKind, Commands
+from discord_recorder.simulator.commands import Commands
 from discord_recorder.simulator.deeds import Deeds
 from discord_recorder.simulator.entities import Channel, ChannelKind, Guild, Member, Message, Role, User
-from discord_recorder.simulator.forms import Entity
 from discord_recorder.simulator.interactions import Interaction, Interactions
 from discord_recorder.simulator.messages import Messages
 from discord_recorder.simulator.voice_port import VoiceAccess, VoicePort
@@ -21,7 +20,7 @@ WAIT_SECONDS: Final = 20.0
 """How long `until` waits unless told otherwise: far more than anything takes that works."""
 
 
-class SimulatedDiscord:
+class SimulatedDiscord(Deeds):
     """The state, and everything that changes it from outside of the bots.
 
     Args:
@@ -38,14 +37,13 @@ class SimulatedDiscord:
         answer_seconds: float,
         voice_servers: Sequence[VoicePort],
     ) -> None:
+        world = World(now)
+        messages = Messages(world)
+        interactions = Interactions(world, messages, monotonic, answer_seconds)
+        super().__init__(world, messages, Commands(world.ids), interactions)
+        self.voice_states = VoiceStates(world, voice_servers)
         self.changes = Changes()
-        self.world = World(now)
-        self.world.listen(self._note)
-        self.messages_store = Messages(self.world)
-        self.commands = Commands(self.world.ids)
-        self.voice_states = VoiceStates(self.world, voice_servers)
-        self.interactions = Interactions(self.world, self.messages_store, monotonic, answer_seconds)
-        self._deeds = Deeds(self.world, self.messages_store, self.commands, self.interactions)
+        world.listen(self._note)
 
     async def until(self, condition: Callable[[], T | None], *, timeout_seconds: float = WAIT_SECONDS) -> T:
         """Wait for a state of this Discord; gives the condition's first true answer, or raises `TimeoutError`."""
@@ -99,11 +97,7 @@ class SimulatedDiscord:
 
     def remove_channel(self, channel: Channel) -> None:
         """Delete a guild's channel; whoever is connected to it is disconnected."""
-        guild = self.world.guild_of(channel)
-        for state in guild.people_in(channel.id):
-            self.voice_states.leave(state.user_id, guild)
-        self.messages_store.forget_channel(channel.id)
-        self.world.remove_channel(channel)
+        self.voice_states.remove_channel(channel)
 
     def overwrite(self, channel: Channel, target: Role | User, *, allow: int = 0, deny: int = 0) -> None:
         """Allow or deny permissions in a channel."""
@@ -129,67 +123,6 @@ class SimulatedDiscord:
         """A message as it is now."""
         return self.messages_store.get(message.channel_id, message.id)
 
-    # What people do
-
-    def post(
-        self,
-        user: User,
-        channel: Channel,
-        content: str = "",
-        *,
-        files: Mapping[str, bytes] | None = None,
-        reply_to: Message | None = None,
-    ) -> Message:
-        """A person writes a message."""
-        return self._deeds.post(user, channel, content, files=files, reply_to=reply_to)
-
-    def invoke(
-        self,
-        user: User,
-        command: str,
-        options: Mapping[str, Any] | None = None,
-        *,
-        channel: Channel,
-        bot: User | None = None,
-    ) -> Interaction:
-        """A person uses a slash command (`record start`); `bot` is needed only if several have one of this name."""
-        found = bot or self._bot_with(command.split(maxsplit=1)[0], CommandKind.CHAT, channel)
-        return self._deeds.invoke(user, found, channel, command, options)
-
-    def invoke_on(
-        self, user: User, command: str, target: Message | User, *, channel: Channel, bot: User | None = None
-    ) -> Interaction:
-        """A person uses a command of a message's or a user's menu."""
-        kind = CommandKind.MESSAGE if isinstance(target, Message) else CommandKind.USER
-        found = bot or self._bot_with(command, kind, channel)
-        return self._deeds.invoke_on(user, found, channel, command, target)
-
-    def complete(
-        self,
-        user: User,
-        command: str,
-        option: str,
-        typed: str,
-        *,
-        channel: Channel,
-        options: Mapping[str, Any] | None = None,
-    ) -> Interaction:
-        """A person types into an option that completes itself; the offer is in the interaction's `choices`."""
-        bot = self._bot_with(command.split(maxsplit=1)[0], CommandKind.CHAT, channel)
-        return self._deeds.complete(user, bot, channel, command, option, typed, options)
-
-    def click(self, user: User, message: Message, button: str) -> Interaction:
-        """A person presses a button, by its label or custom id."""
-        return self._deeds.click(user, message, button)
-
-    def select(self, user: User, message: Message, menu: str, values: Sequence[str | Entity]) -> Interaction:
-        """A person chooses from a menu, named by its custom id or placeholder."""
-        return self._deeds.select(user, message, menu, values)
-
-    def submit(self, interaction: Interaction, values: Mapping[str, Any]) -> Interaction:
-        """A person sends the form that an interaction opened; fields by label or custom id."""
-        return self._deeds.submit(interaction, values)
-
     # Voice
 
     def join(self, user: User, channel: Channel, *, self_mute: bool = False, self_deaf: bool = False) -> VoiceAccess:
@@ -213,8 +146,7 @@ class SimulatedDiscord:
 
     def kick(self, user: User, guild: Guild) -> None:
         """Somebody with the right to puts a user or bot out of the guild, and so out of its voice channels."""
-        self.voice_states.leave(user.id, guild)
-        self.world.remove_member(guild, user.id)
+        self.voice_states.remove_member(user.id, guild)
 
     def server_mute(self, user: User, guild: Guild, *, mute: bool = True) -> None:
         """Mute a connected member for all, or end that."""
@@ -231,16 +163,6 @@ class SimulatedDiscord:
     def voice_access(self, user: User, guild: Guild) -> VoiceAccess | None:
         """The valid ticket of a connected user; another one after a move or a change of server."""
         return self.voice_states.access(user.id, guild.id)
-
-    def _bot_with(self, command: str, kind: CommandKind, channel: Channel) -> User:
-        found = [
-            user
-            for user in self.world.users.values()
-            if user.is_bot and self.commands.find(user.id, channel.guild_id, command, kind)
-        ]
-        if len(found) != 1:
-            raise SimulatorError(f"{len(found)} bots have registered a command {command!r}: say which one is meant")
-        return found[0]
 
     def _note(self, _: Dispatch) -> None:
         self.changes.announce()

@@ -10,6 +10,8 @@ from discord_recorder.simulator.refusals import invalid
 MAX_CONTENT: Final = 2_000
 MAX_EMBEDS: Final = 10
 MAX_FILES: Final = 10
+MAX_FILE_BYTES: Final = 10 * 1024 * 1024
+"""Of one attachment: Discord's limit for bots in a guild without boosts."""
 MAX_ROWS: Final = 5
 MAX_COMPONENTS: Final = 40
 MAX_EMBED_TITLE: Final = 256
@@ -17,6 +19,13 @@ MAX_EMBED_DESCRIPTION: Final = 4_096
 MAX_EMBED_FIELDS: Final = 25
 MAX_EMBED_FIELD_NAME: Final = 256
 MAX_EMBED_FIELD_VALUE: Final = 1_024
+MAX_EMBED_FOOTER: Final = 2_048
+MAX_EMBED_AUTHOR: Final = 256
+MAX_EMBED_TEXT: Final = 6_000
+"""Of all texts of a message's embeds together."""
+MAX_FORM_TITLE: Final = 45
+MAX_FORM_LABEL: Final = 45
+MAX_FORM_FIELDS: Final = 5
 MAX_CUSTOM_ID: Final = 100
 MAX_LABEL: Final = 80
 MAX_OPTIONS: Final = 25
@@ -25,6 +34,8 @@ LINK_STYLES: Final = (5, 6)
 """Styles of buttons that are no interaction: links and purchases."""
 
 SELECTS: Final = (3, 5, 6, 7, 8)
+TEXT_INPUT: Final = 4
+LABEL: Final = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +107,25 @@ def _embeds(body: Mapping[str, Any]) -> tuple[Json, ...] | None:
     embeds = body["embeds"] or []
     if len(embeds) > MAX_EMBEDS:
         raise invalid("embeds", "BASE_TYPE_MAX_LENGTH", f"Must be {MAX_EMBEDS} or fewer in length.")
-    for index, embed in enumerate(embeds):
-        _check_length(f"embeds.{index}.title", embed.get("title"), MAX_EMBED_TITLE)
-        _check_length(f"embeds.{index}.description", embed.get("description"), MAX_EMBED_DESCRIPTION)
-        fields = embed.get("fields") or []
-        _check_length(f"embeds.{index}.fields", fields, MAX_EMBED_FIELDS)
-        for number, each in enumerate(fields):
-            _check_length(f"embeds.{index}.fields.{number}.name", each.get("name"), MAX_EMBED_FIELD_NAME, least=1)
-            _check_length(f"embeds.{index}.fields.{number}.value", each.get("value"), MAX_EMBED_FIELD_VALUE, least=1)
+    if sum(_check_embed(embed, f"embeds.{index}") for index, embed in enumerate(embeds)) > MAX_EMBED_TEXT:
+        message = f"Embed size exceeds maximum size of {MAX_EMBED_TEXT}"
+        raise invalid("embeds", "MAX_EMBED_SIZE_EXCEEDED", message)
     return tuple({"type": "rich"} | embed for embed in embeds)
+
+
+def _check_embed(embed: Json, path: str) -> int:
+    """Refuse texts that are too long or missing; gives how long they are together."""
+    fields = embed.get("fields") or []
+    _check_length(f"{path}.fields", fields, MAX_EMBED_FIELDS)
+    length = _check_length(f"{path}.title", embed.get("title"), MAX_EMBED_TITLE)
+    length += _check_length(f"{path}.description", embed.get("description"), MAX_EMBED_DESCRIPTION)
+    length += _check_length(f"{path}.footer.text", (embed.get("footer") or {}).get("text"), MAX_EMBED_FOOTER)
+    length += _check_length(f"{path}.author.name", (embed.get("author") or {}).get("name"), MAX_EMBED_AUTHOR)
+    for number, each in enumerate(fields):
+        where = f"{path}.fields.{number}"
+        length += _check_length(f"{where}.name", each.get("name"), MAX_EMBED_FIELD_NAME, least=1)
+        length += _check_length(f"{where}.value", each.get("value"), MAX_EMBED_FIELD_VALUE, least=1)
+    return length
 
 
 def _components(body: Mapping[str, Any]) -> tuple[Json, ...] | None:
@@ -122,6 +143,8 @@ def check_components(components: Sequence[Json], path: str) -> None:
     seen = set[str]()
     for component in walk(components):
         kind = component.get("type")
+        if not isinstance(kind, int):
+            raise invalid(f"{path}.type", "BASE_TYPE_REQUIRED", "This field is required")
         if kind == BUTTON:
             _check_length(f"{path}.label", component.get("label"), MAX_LABEL)
         if kind in SELECTS:
@@ -135,12 +158,24 @@ def check_components(components: Sequence[Json], path: str) -> None:
             seen.add(custom_id)
 
 
-def _check_length(path: str, value: Any, most: int, *, least: int = 0) -> None:
+def check_form(form: Json) -> None:
+    """Refuse a form without a title, an id or fields, or with too much of them."""
+    _check_length("data.title", form.get("title"), MAX_FORM_TITLE, least=1)
+    _check_length("data.custom_id", form.get("custom_id"), MAX_CUSTOM_ID, least=1)
+    _check_length("data.components", form.get("components"), MAX_FORM_FIELDS, least=1)
+    check_components(form["components"], "data.components")
+    for component in walk(form["components"]):
+        if component["type"] in (TEXT_INPUT, LABEL):
+            _check_length("data.components.label", component.get("label"), MAX_FORM_LABEL)
+
+
+def _check_length(path: str, value: Any, most: int, *, least: int = 0) -> int:
     length = 0 if value is None else len(value)
     if length > most:
         raise invalid(path, "BASE_TYPE_MAX_LENGTH", f"Must be {most} or fewer in length.")
     if length < least:
         raise invalid(path, "BASE_TYPE_REQUIRED", "This field is required")
+    return length
 
 
 def _attachments(

@@ -6,9 +6,12 @@ Guilds, channels and members change in place, through `World` only; the rest is 
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 Json = dict[str, Any]
+
+LARGE: Final = 250
+"""Members of a guild, beyond which only those who are connected to voice are told without being asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,20 @@ class Guild:
     channels: dict[int, Channel] = field(default_factory=dict)
     members: dict[int, Member] = field(default_factory=dict)
     voice_states: dict[int, VoiceState] = field(default_factory=dict)
+
+    def members_called(self, beginning: str) -> list[Member]:
+        """Members whose name or nickname begins so, in upper or lower case."""
+        wanted = beginning.lower()
+        return [
+            member
+            for member in self.members.values()
+            if any(name.lower().startswith(wanted) for name in (member.user.name, member.nick or ""))
+        ]
+
+    @property
+    def is_large(self) -> bool:
+        """Too many members for all of them to be told in GUILD_CREATE."""
+        return len(self.members) > LARGE
 
     def people_in(self, channel_id: int) -> list[VoiceState]:
         """Who is connected to a voice channel."""

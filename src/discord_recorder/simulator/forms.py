@@ -6,16 +6,14 @@ from typing import Any, Final
 from discord_recorder.errors import SimulatorError
 from discord_recorder.simulator import payloads
 from discord_recorder.simulator.commands import OptionKind, check_value
-from discord_recorder.simulator.drafts import SELECTS, Upload
+from discord_recorder.simulator.drafts import LABEL, SELECTS, TEXT_INPUT, Upload
 from discord_recorder.simulator.entities import Channel, Guild, Json, Member, Role, User
-from discord_recorder.simulator.permissions import guild_permissions
+from discord_recorder.simulator.permissions import Permission, channel_permissions, guild_permissions
 
 _STRING_SELECT: Final = 3
-_TEXT_INPUT: Final = 4
 _CHECKBOX: Final = 23
 _RADIO_GROUP: Final = 21
 _ROW: Final = 1
-_LABEL: Final = 18
 _TEXT: Final = 10
 _MISSING: Final = object()
 
@@ -24,10 +22,11 @@ Entity = User | Member | Role | Channel
 
 
 class Resolved:
-    """Collects what the values name, as the interaction carries it along."""
+    """Collects what the values name, as the interaction of `user` carries it along."""
 
-    def __init__(self, guild: Guild | None) -> None:
+    def __init__(self, guild: Guild | None, user: User) -> None:
         self._guild = guild
+        self._user = user
         self._found: dict[str, Json] = {}
 
     def option(self, declared: Json, value: Any) -> Json:
@@ -56,12 +55,18 @@ class Resolved:
         if isinstance(entity, Role):
             self._note("roles", entity.id, payloads.role_payload(entity))
         else:
-            self._note("channels", entity.id, payloads.channel_payload(entity) | {"permissions": "0"})
+            payload = payloads.channel_payload(entity) | {"permissions": str(int(self._allowed_in(entity)))}
+            self._note("channels", entity.id, payload)
         return str(entity.id)
 
     def as_data(self) -> Json:
         """The part of the interaction's data that explains its ids."""
         return {"resolved": self._found} if self._found else {}
+
+    def _allowed_in(self, channel: Channel) -> Permission:
+        """What the user who names a channel may do there: a bot goes by it."""
+        member = self._guild.members.get(self._user.id) if self._guild else None
+        return channel_permissions(self._guild, member, channel) if self._guild and member else Permission(0)
 
     def _note(self, kind: str, number: int, payload: Json) -> None:
         self._found.setdefault(kind, {})[str(number)] = payload
@@ -111,7 +116,7 @@ def filled_field(component: Json, left: dict[str, Any], resolved: Resolved, labe
     base: Json = {"type": kind, "id": component.get("id", 0)}
     if kind == _ROW:
         return base | {"components": [filled_field(each, left, resolved) for each in component["components"]]}
-    if kind == _LABEL:
+    if kind == LABEL:
         return base | {"component": filled_field(component["component"], left, resolved, component.get("label"))}
     if kind == _TEXT:
         return base
@@ -125,7 +130,7 @@ def filled_field(component: Json, left: dict[str, Any], resolved: Resolved, labe
         raise SimulatorError(
             f"the form's field {component.get('label') or label or component['custom_id']!r} is required"
         )
-    if kind == _TEXT_INPUT:
+    if kind == TEXT_INPUT:
         return base | {"value": _text(component, given)}
     if kind in SELECTS:
         return base | {"values": [] if given is _MISSING else chosen_values(component, given, resolved)}

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from discord_recorder.simulator import payloads
-from discord_recorder.simulator.drafts import Draft, Upload, check_components
+from discord_recorder.simulator.drafts import MAX_FILE_BYTES, Draft, Upload, check_form
 from discord_recorder.simulator.entities import Channel, Guild, Json, Message, MessageFlag, User
 from discord_recorder.simulator.messages import Messages
 from discord_recorder.simulator.permissions import ALL, channel_permissions
@@ -24,7 +24,6 @@ TOKEN_SECONDS: Final = 15 * 60.0
 MAX_KEPT: Final = 1_000
 """Interactions that are remembered; older ones are forgotten as if their tokens had expired."""
 MAX_FOLLOW_UPS: Final = 100
-_FILE_LIMIT_BYTES: Final = 10 * 1024 * 1024
 
 
 class InteractionKind(IntEnum):
@@ -218,7 +217,7 @@ class Interactions:
             case CallbackKind.UPDATE if interaction.source is not None:
                 interaction.original = self._messages.edit(interaction.source, Draft.of(data, uploads))
             case CallbackKind.MODAL:
-                check_components(data.get("components") or (), "data.components")
+                check_form(data)
                 interaction.modal = data
             case CallbackKind.CHOICES:
                 interaction.choices = tuple(data.get("choices") or ())
@@ -253,7 +252,7 @@ class Interactions:
             "locale": "en-US",
             "entitlements": [],
             "authorizing_integration_owners": {"0": str(guild.id if guild else 0)},
-            "attachment_size_limit": _FILE_LIMIT_BYTES,
+            "attachment_size_limit": MAX_FILE_BYTES,
             "context": 0 if guild else 1,
             "app_permissions": str(int(ALL)),
         }

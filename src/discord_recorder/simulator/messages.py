@@ -10,12 +10,12 @@ from discord_recorder.simulator import payloads
 from discord_recorder.simulator.drafts import Draft, Upload
 from discord_recorder.simulator.entities import Attachment, Channel, Json, Message, MessageFlag, User
 from discord_recorder.simulator.refusals import empty_message, unknown
-from discord_recorder.simulator.world import Audience, World
+from discord_recorder.simulator.world import Audience, Dispatch, World
 
 MAX_MESSAGES: Final = 1_000
 """Kept for each channel; older ones are forgotten."""
 
-MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+MAX_KEPT_BYTES: Final = 256 * 1024 * 1024
 """Kept of all attachments together; the oldest files are forgotten, their messages stay."""
 
 _MENTION: Final = re.compile(r"<@!?(\d{1,20})>")
@@ -34,6 +34,7 @@ class Messages:
         self._of_channel: dict[int, OrderedDict[int, Message]] = {}
         self._files: OrderedDict[int, Attachment] = OrderedDict()
         self._file_bytes = 0
+        world.listen(self._forget)
 
     def send(
         self,
@@ -128,10 +129,6 @@ class Messages:
         """What everyone sees of a channel, newest first."""
         return (message for message in reversed(self.of(channel_id)) if not message.is_ephemeral)
 
-    def forget_channel(self, channel_id: int) -> None:
-        """A channel was deleted."""
-        self._of_channel.pop(channel_id, None)
-
     def file(self, attachment_id: int) -> Attachment:
         """A file that is still kept; raises `ApiRefusalError`."""
         if attachment_id not in self._files:
@@ -157,6 +154,11 @@ class Messages:
             channel = self._world.channel(message.channel_id)
             self._world.publish(event, self.payload(message), self.audience(channel))
 
+    def _forget(self, event: Dispatch) -> None:
+        """The messages of a channel that was deleted."""
+        if event.name == "CHANNEL_DELETE":
+            self._of_channel.pop(int(event.data["id"]), None)
+
     def _store(self, channel: Channel, uploads: Sequence[Upload]) -> tuple[Attachment, ...]:
         stored = []
         for upload in uploads:
@@ -173,7 +175,7 @@ class Messages:
             stored.append(attachment)
             self._files[number] = attachment
             self._file_bytes += len(upload.data)
-        while self._file_bytes > MAX_FILE_BYTES:
+        while self._file_bytes > MAX_KEPT_BYTES:
             self._file_bytes -= len(self._files.popitem(last=False)[1].data)
         return tuple(stored)
 

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 class Participant:
     """A person that can talk; connected while it is in a channel, whoever put it there.
 
-    Use it as `async with`; at the end it leaves.
+    Use it as `async with`, or open and close it; at the end it leaves. A person has one at a time.
     """
 
     def __init__(
@@ -33,18 +33,28 @@ class Participant:
         self._served: VoiceAccess | None = None
         self._follower: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
+    def open(self) -> None:
+        """Begin to follow the person."""
         self._follower = asyncio.create_task(self._follow(), name="simulated participant")
+
+    async def close(self) -> None:
+        """Leave, and follow no more."""
+        try:
+            await self.leave()
+        finally:
+            if self._follower is not None:
+                self._follower.cancel()
+                await asyncio.gather(self._follower, return_exceptions=True)
+            await self.speaker.leave()
+
+    async def __aenter__(self) -> Self:
+        self.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.leave()
-        if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.gather(self._follower, return_exceptions=True)
-        await self.speaker.leave()
+        await self.close()
 
     async def join(self, channel: Channel, *, self_mute: bool = False, self_deaf: bool = False) -> None:
         """Enter a channel, and return when audio can be sent there.

@@ -18,7 +18,6 @@ from discord_recorder.simulator.entities import (
     VoiceState,
 )
 
-_LARGE: Final = 250
 _BITRATE: Final = 64_000
 _COMMAND: Final = 2  # the interaction type of an application command
 _COMMAND_ANSWER: Final = 20  # the message type of the answer to one
@@ -209,7 +208,7 @@ def guild_create_payload(guild: Guild, members: Iterable[Member]) -> Json:
         states.append({key: value for key, value in payload.items() if key not in ("guild_id", "member")})
     return guild_payload(guild) | {
         "joined_at": timestamp(guild.joined_at),
-        "large": len(guild.members) > _LARGE,
+        "large": guild.is_large,
         "unavailable": False,
         "member_count": len(guild.members),
         "voice_states": states,

@@ -60,6 +60,11 @@ def direct_messages_closed() -> ApiRefusalError:
     return ApiRefusalError(403, 50007, "Cannot send messages to this user")
 
 
+def not_in_direct_channels() -> ApiRefusalError:
+    """What is for channels of guilds only."""
+    return ApiRefusalError(403, 50003, "Cannot execute action on a DM channel")
+
+
 def not_the_author() -> ApiRefusalError:
     """Somebody else's message cannot be edited."""
     return ApiRefusalError(403, 50005, "Cannot edit a message authored by another user")

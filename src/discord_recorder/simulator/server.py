@@ -15,6 +15,7 @@ from aiohttp import web
 
 from discord_recorder.errors import ApiRefusalError
 from discord_recorder.simulator.discord import SimulatedDiscord
+from discord_recorder.simulator.drafts import MAX_FILE_BYTES
 from discord_recorder.simulator.entities import Guild, User
 from discord_recorder.simulator.gateway.connection import Connection
 from discord_recorder.simulator.gateway.hub import RESUME_SECONDS, Close, Hub, Op
@@ -22,7 +23,7 @@ from discord_recorder.simulator.gateway.session import Session, envelope
 from discord_recorder.simulator.interactions import ANSWER_SECONDS
 from discord_recorder.simulator.participants import Participant
 from discord_recorder.simulator.rest.accounts import Accounts
-from discord_recorder.simulator.rest.api import MAX_FILE_BYTES, PREFIX, Access, Api
+from discord_recorder.simulator.rest.api import PREFIX, Access, Api
 from discord_recorder.simulator.rest.application_commands import ApplicationCommands
 from discord_recorder.simulator.rest.channels import Channels
 from discord_recorder.simulator.rest.guilds import Guilds

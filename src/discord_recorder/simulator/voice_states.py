@@ -12,7 +12,7 @@ from typing import Final
 
 from discord_recorder.simulator import payloads
 from discord_recorder.simulator.entities import Channel, ChannelKind, Guild, Member, User, VoiceState
-from discord_recorder.simulator.permissions import Permission, channel_permissions, guild_permissions
+from discord_recorder.simulator.permissions import Permission, channel_permissions
 from discord_recorder.simulator.refusals import not_in_voice
 from discord_recorder.simulator.voice_port import VoiceAccess, VoicePort, VoiceTicket
 from discord_recorder.simulator.world import Audience, World
@@ -99,6 +99,18 @@ class VoiceStates:
             return
         self._revoke(user_id, guild.id, close_code)
         self._tell_state(guild, user_id, old.session_id)
+
+    def remove_member(self, user_id: int, guild: Guild) -> None:
+        """Put a member out of voice, and out of the guild; raises `ApiRefusalError` if it is none."""
+        self.leave(user_id, guild)
+        self._world.remove_member(guild, user_id)
+
+    def remove_channel(self, channel: Channel) -> None:
+        """Put everybody out of a guild's channel, and delete it."""
+        guild = self._world.guild_of(channel)
+        for state in guild.people_in(channel.id):
+            self.leave(state.user_id, guild)
+        self._world.remove_channel(channel)
 
     def move(self, user_id: int, channel: Channel) -> VoiceAccess:
         """Put a connected user into another channel, full or not; raises `ApiRefusalError` if it is not connected."""
@@ -229,6 +241,4 @@ def _is_suppressed(guild: Guild, member: Member, channel: Channel) -> bool:
     """On a stage everyone listens at first."""
     if channel.kind is ChannelKind.STAGE:
         return True
-    return not channel_permissions(guild, member, channel) & Permission.SPEAK and not (
-        guild_permissions(guild, member) & Permission.ADMINISTRATOR
-    )
+    return not channel_permissions(guild, member, channel) & Permission.SPEAK

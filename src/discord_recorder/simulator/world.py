@@ -155,7 +155,7 @@ class World:
         return guild.members[user_id]
 
     def remove_member(self, guild: Guild, user_id: int) -> None:
-        """Put a user out of a guild; a voice connection has to be ended first."""
+        """Put a user out of a guild. `VoiceStates.remove_member` ends a voice connection before."""
         member = self.member(guild, user_id)
         data = {"guild_id": str(guild.id), "user": payloads.user_payload(member.user)}
         self.publish("GUILD_MEMBER_REMOVE", data, Audience(guild_id=guild.id))
@@ -234,7 +234,7 @@ class World:
         self._channel_event("CHANNEL_UPDATE", channel)
 
     def remove_channel(self, channel: Channel) -> None:
-        """Delete a guild's channel; whoever is connected to it has to be put out first."""
+        """Delete a guild's channel. `VoiceStates.remove_channel` puts out before who is connected to it."""
         guild = self.guild_of(channel)
         del guild.channels[channel.id], self.channels[channel.id]
         self._channel_event("CHANNEL_DELETE", channel)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from discord_recorder.voice.counters import Outcome, PacketLedger
 from discord_recorder.voice.frames import OpusFrame
 from discord_recorder.voice.sink import Ended, GapReason, Segment, VoiceSink
 
@@ -11,10 +12,14 @@ _log = logging.getLogger(__name__)
 
 
 class Chronicle:
-    """Tells a sink what happens, in order; a sink that fails costs nothing but what it was told."""
+    """Tells a sink what happens, in order; a sink that fails costs nothing but what it was told.
 
-    def __init__(self, sink: VoiceSink | None) -> None:
+    Frames that it failed on are withdrawn in the ledger.
+    """
+
+    def __init__(self, sink: VoiceSink | None, ledger: PacketLedger) -> None:
         self._sink = sink
+        self._ledger = ledger
         self._segments = 0
         self._speakers: set[int] = set()
         self._doubtful_since: float | None = None
@@ -33,8 +38,9 @@ class Chronicle:
 
     def frames(self, frames: Sequence[OpusFrame]) -> None:
         """Something was heard."""
-        if self._sink is not None:
-            self._tell(self._sink.on_frames, frames)
+        if self._sink is not None and not self._tell(self._sink.on_frames, frames):
+            for frame in frames:
+                self._ledger.tally(frame.user_id).withdraw(Outcome.NOT_RECORDED)
 
     def doubt(self, since: float | None) -> None:
         """From then on nothing may have been heard; the first doubt counts until `resumed` or a new segment."""
@@ -99,8 +105,11 @@ class Chronicle:
         if since < now and self._sink is not None:
             self._tell(self._sink.on_gap, since, now, reason)
 
-    def _tell(self, call: Callable[..., None], *arguments: Any, **options: Any) -> None:
+    def _tell(self, call: Callable[..., None], *arguments: Any, **options: Any) -> bool:
+        """Call the sink; false when it failed."""
         try:
             call(*arguments, **options)
         except Exception:
             _log.exception("voice_sink_failed", extra={"call": getattr(call, "__name__", "?")})
+            return False
+        return True

@@ -27,6 +27,7 @@ from discord_recorder.voice.sink import Ended, EndReason, VoiceSink
 from discord_recorder.voice.supervisor import Supervisor
 
 _LEAVE_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class RecorderVoiceClient(discord.VoiceProtocol):
         self.ledger = PacketLedger() if ledger is None else ledger
         self._options = options or ConnectionOptions()
         self._make_policy = policy or (lambda reconnect: ReconnectPolicy(reconnect=reconnect))
-        self._chronicle = Chronicle(sink)
+        self._chronicle = Chronicle(sink, self.ledger)
         self._careless: set[int] = set()
         self._self_mute = False
         self._http: aiohttp.ClientSession | None = None
@@ -195,14 +196,11 @@ class RecorderVoiceClient(discord.VoiceProtocol):
         return self.guild.voice_client is self
 
     async def register(self) -> None:
-        """Be in the library's list again.
-
-        Raises:
-            VoiceConnectionError: the library does not know the channel (yet).
-        """
-        channel = self.client.get_channel(self.channel.id)
-        if not isinstance(channel, VocalChannel):
-            raise VoiceConnectionError("The voice channel is not known.")
+        """Be in the library's list again, as soon as the library knows the channel again."""
+        while not isinstance(  # noqa: ASYNC110 - the library tells us nothing before we are registered
+            channel := self.client.get_channel(self.channel.id), VocalChannel
+        ):
+            await asyncio.sleep(_POLL_SECONDS)
         self.channel = channel
         await channel.connect(cls=lambda _client, _channel: self)
 

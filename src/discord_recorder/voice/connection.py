@@ -254,8 +254,10 @@ class VoiceConnection:
     def _beat(self) -> None:
         """What goes on for as long as UDP is open, whether there is a websocket or not."""
         self._pulse = asyncio.get_running_loop().call_later(TICK_SECONDS, self._beat)
-        now = time.monotonic()
         try:
+            if self._udp is not None:
+                self._udp.drain()  # when this process has stood still, what is missing may have come meanwhile
+            now = time.monotonic()
             self._give(self._inbound.expire(now), now)
             if self._udp is not None and self._watch.keepalive_due(now):
                 self._keepalives = (self._keepalives + 1) % (1 << 32)

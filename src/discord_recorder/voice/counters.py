@@ -90,7 +90,7 @@ class Outcome(StrEnum):
     """It was opened, but its place is taken: stored before, or another stream of the same speaker."""
 
     NOT_RECORDED = "not_recorded"
-    """It was opened after the recording had ended, or the disk did not take it."""
+    """It was opened after the recording had ended, or the disk or the recorder itself failed to take it."""
 
 
 NOT_AUDIO: Final = frozenset(

@@ -107,6 +107,8 @@ class DeafnessWatch:
         """So many audio datagrams have come since the last call whose encryption did not come off."""
         if not datagrams:
             return
+        if now - self._last_unopened > FRESH_SECONDS:
+            self._unopened = 0  # these are other words: they may only be waiting for their key
         self._last_audio = self._last_unopened = now
         self._announced.clear()
         if self._unopened_since is None:
@@ -154,6 +156,7 @@ class DeafnessWatch:
             since = max(self._last_audio, self._last_answer)
             return Alarm(deafness=Deafness.KEEPALIVE_UNANSWERED, since=since)
         if self._server_deafened:
+            self._forget()
             return None
         if (
             self._unopened_since is not None
@@ -174,3 +177,9 @@ class DeafnessWatch:
         if self._broke_off_at == self._last_audio and broke_off:
             return Alarm(deafness=Deafness.BROKE_OFF, since=self._last_audio)
         return None
+
+    def _forget(self) -> None:
+        """Forget all evidence: what it is about may be over by the time that we may listen again."""
+        self._unopened_since, self._unopened = None, 0
+        self._announced.clear()
+        self._talking.clear()

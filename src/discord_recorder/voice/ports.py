@@ -66,7 +66,7 @@ class MainGateway(Protocol):
         """Whether we are told of our voice state and server."""
 
     async def register(self) -> None:
-        """Be told again; raises whatever the library does."""
+        """Be told again, however long it takes until that is possible; raises whatever the library does."""
 
     async def change_voice_state(self, channel_id: int | None) -> None:
         """Op 4: be in a channel, or in none; raises whatever the library does."""

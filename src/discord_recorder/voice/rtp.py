@@ -11,9 +11,6 @@ from discord_recorder.errors import ParseError
 OPUS_PAYLOAD_TYPE: Final = 120
 """What Discord numbers Opus with."""
 
-CLOCK_HZ: Final = 48_000
-"""Steps of a timestamp in a second."""
-
 FRAME_SAMPLES: Final = 960
 """Timestamp steps of one frame of 20 ms."""
 
@@ -22,6 +19,7 @@ HEADER_BYTES: Final = 12
 
 SEQUENCE_MODULUS: Final = 1 << 16
 TIMESTAMP_MODULUS: Final = 1 << 32
+"""Of 48,000 steps a second."""
 
 _HEADER: Final = Struct(">BBHII")
 _VERSION: Final = 2

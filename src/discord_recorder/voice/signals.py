@@ -55,6 +55,7 @@ class Signals:
         self._endpoint_is_gone = False
         self._removed = False
         self._leaving = False
+        self._own_leaves = 0
         self._in_channel = False
 
     @property
@@ -67,15 +68,28 @@ class Signals:
         """Whether we were taken out of the channel, and not because we asked for it."""
         return self._removed
 
+    @property
+    def endpoint_is_gone(self) -> bool:
+        """Whether the server was taken away, or none was there yet; another one will be announced."""
+        return self._endpoint_is_gone
+
     def was_announced(self, since: float) -> bool:
         """Whether a server was announced after `since`, be it the one we had."""
         return self._server_is_new and self._server_at is not None and self._server_at > since
 
     def requested(self, *, leaving: bool) -> None:
-        """We ask for a new state and server now; `leaving` when we leave the channel first, which is no removal."""
+        """We ask for a new state and server now; `leaving` when we leave the channel first, which is no removal.
+
+        A slow main gateway may answer several requests one after the other, so each has one leave of its own.
+        """
         self._state_is_new = self._server_is_new = False
         self._removed = self._endpoint_is_gone = False
         self._leaving = leaving
+        self._own_leaves += leaving
+
+    def settled(self) -> None:
+        """There is a connection: answers to what we asked for before have come, or never will."""
+        self._own_leaves = 0
 
     def state(self, data: Mapping[str, Any]) -> None:
         """A VOICE_STATE_UPDATE of our own; one that cannot be read is ignored."""
@@ -83,7 +97,9 @@ class Signals:
         if channel_id is None:
             self._in_channel = False
             self._state_is_new = False
-            if not self._leaving:
+            if self._own_leaves:
+                self._own_leaves -= 1
+            else:
                 self._removed = True
             return
         try:

@@ -67,7 +67,10 @@ class VoiceSink(Protocol):
         """A new connection is heard from now on."""
 
     def on_frames(self, frames: Sequence[OpusFrame]) -> None:
-        """Frames of any users, all of the current segment."""
+        """Frames of any users, all of the current segment.
+
+        If it raises it has taken none of them: the voice client counts them as not recorded, and goes on.
+        """
 
     def on_gap(self, start: float, end: float, reason: GapReason) -> None:
         """Nothing was heard from `start` to `end`, of nobody."""

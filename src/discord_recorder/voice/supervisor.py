@@ -7,7 +7,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final
 
 from discord_recorder.voice.chronicle import Chronicle
@@ -140,6 +139,7 @@ class Supervisor:
         if resumed:
             self._chronicle.resumed()  # UDP was open all the time
         else:
+            self._signals.settled()
             former, self._former = self._former, None
             self._retire(former)  # before the segment: what its socket still held has been heard
             heard_until = None if former is None else former.connection.last_heard
@@ -178,7 +178,7 @@ class Supervisor:
         """Do the next step, or what the main gateway wants instead; gives the one after it."""
         if plan.step is Step.AWAIT:
             return await self._await_main_gateway()
-        if plan.delay_seconds and (urgent := await self._pause(plan.delay_seconds)) is not None:
+        if plan.delay_seconds and (urgent := await self._pause(plan.delay_seconds, plan.step)) is not None:
             return urgent
         line = self._line
         if plan.step is Step.RESUME and line is not None and line.connection.can_resume:
@@ -252,17 +252,21 @@ class Supervisor:
 
     async def _await_main_gateway(self) -> Plan:
         """After a close that only the main gateway can explain: wait for what it says, then ask to join again."""
-        line = self._line
-        if line is None:
-            return Plan(step=Step.REJOIN)
-        gone = self._signals.signal(line.connection.ticket) is Signal.NO_ENDPOINT
-        return await self._pause(ENDPOINT_SECONDS if gone else AWAIT_SECONDS) or Plan(step=Step.REJOIN)
+        plan = await self._pause(AWAIT_SECONDS, Step.AWAIT)
+        if plan is None and self._signals.endpoint_is_gone:
+            plan = await self._pause(ENDPOINT_SECONDS - AWAIT_SECONDS, Step.AWAIT)
+        return plan or Plan(step=Step.REJOIN)
 
-    async def _pause(self, seconds: float) -> Plan | None:
-        """Let time pass; gives a plan when the main gateway says something that cannot wait, or has forgotten us."""
+    async def _pause(self, seconds: float, step: Step) -> Plan | None:
+        """Let time pass before a step; gives a plan when the main gateway says something that cannot wait.
+
+        When it has forgotten us we have to join again; when it does so in a pause before that very step, it is back. If
+        it had forgotten us already, joining was tried and failed, and the pause is not cut short.
+        """
         signals, line, now = self._signals, self._line, time.monotonic()
         until = now + seconds
         since = now if line is None else max(line.made_at, now - _RACE_SECONDS)
+        may_be_forgotten = step is not Step.REJOIN or self._main.is_registered
         while (left := until - time.monotonic()) > 0:
             self._signalled.clear()
             if signals.removed:
@@ -271,7 +275,7 @@ class Supervisor:
                 signals.was_announced(since) or signals.signal(line.connection.ticket) is Signal.OTHER_SERVER
             ):
                 return Plan(step=Step.IDENTIFY)
-            if not self._main.is_registered:
+            if may_be_forgotten and not self._main.is_registered:
                 return Plan(step=Step.REJOIN)
             await self._wait_for(None, min(left, _POLL_SECONDS))
         return None
@@ -291,8 +295,8 @@ class Supervisor:
         except Exception as error:  # whatever the library raises between two connections of its own
             _log.warning("voice_join_failed", extra={"error": type(error).__name__})
             return None
-        until = time.monotonic() + JOIN_SECONDS
-        while (now := time.monotonic()) < until:
+        asked = time.monotonic()
+        while (now := time.monotonic()) - asked < (ENDPOINT_SECONDS if signals.endpoint_is_gone else JOIN_SECONDS):
             self._signalled.clear()
             ticket = signals.new_ticket(now)
             if ticket is not None or signals.removed:
@@ -311,8 +315,7 @@ class Supervisor:
             )
         finally:
             signalled.cancel()
-            with suppress(asyncio.CancelledError):
-                await signalled
+            await asyncio.wait({signalled})  # which hides no cancellation of our own
 
     def _retire(self, line: _Line | None) -> None:
         """Stop listening to a connection; its websocket is closed in the background, in bounded time."""

@@ -1,6 +1,7 @@
 """Voice gateway v8 without sockets: handshake, what is told of others, resuming, close codes, time-outs."""
 
 import json
+import math
 from contextlib import suppress
 
 import pytest
@@ -88,7 +89,7 @@ def test_refusals_have_their_codes() -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
         lambda one: (
             st.lists(one)
             | st.dictionaries(
@@ -104,6 +105,19 @@ def test_no_json_does_more_than_refuse(value: object) -> None:
     for message in (value, {"op": 3, "d": value}, {"op": 5, "d": value}, {"op": 23, "d": value}, {"op": 1, "d": value}):
         with suppress(VoiceRefusalError):
             room.gateway.text(wire, json.dumps(message), room.now)
+
+
+@pytest.mark.parametrize("data", [{"speaking": math.inf}, {"speaking": -math.inf}, {"speaking": math.nan}])
+def test_numbers_that_are_none_are_refused(data: object) -> None:
+    room = Room()
+    assert room.refused(room.connect(A), Op.SPEAKING, data) == 4002
+
+
+def test_there_is_no_version_below_0() -> None:
+    room = Room(require_dave=False)
+    room.connect(A)
+    room.connect(B, version=-1)
+    assert room.sessions.calls[CHANNEL].dave.version == 0
 
 
 def test_a_resume_brings_exactly_what_was_missed() -> None:

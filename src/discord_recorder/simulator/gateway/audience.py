@@ -9,9 +9,6 @@ from discord_recorder.simulator.gateway.session import Session
 from discord_recorder.simulator.permissions import Permission, channel_permissions
 from discord_recorder.simulator.world import Dispatch, World
 
-LARGE = 250
-"""Guilds with more members are told without those that are not connected to voice."""
-
 
 def is_told(world: World, session: Session, event: Dispatch) -> bool:
     """Whether a session gets an event."""
@@ -52,7 +49,7 @@ def guild_create(guild: Guild, session: Session) -> Json:
     """With all members only for who may see them, and only of small guilds; else the bot and who is connected."""
     everyone = Intent.GUILD_MEMBERS | Intent.GUILD_PRESENCES
     members: Iterable[Member] = guild.members.values()
-    if len(guild.members) > LARGE or session.intents & everyone != everyone:
+    if guild.is_large or session.intents & everyone != everyone:
         members = [each for each in members if each.user.id == session.user.id or each.user.id in guild.voice_states]
     payload = payloads.guild_create_payload(guild, members)
     return payload if session.intents & Intent.GUILD_VOICE_STATES else payload | {"voice_states": []}

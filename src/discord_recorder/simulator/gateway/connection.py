@@ -17,7 +17,7 @@ MAX_WAITING: Final = 8_192
 """Messages that wait for a slow client; a slower one is cut off, and can resume."""
 
 MAX_MESSAGE_BYTES: Final = 4_096
-"""Of a client's message; Discord's limit, beyond which it closes with 4002."""
+"""Of a client's message; Discord's limit. Beyond it Discord closes with 4002, and aiohttp with 1009."""
 
 CLOSE_SECONDS: Final = 0.5
 """How long to wait for the client's close frame: not every client sends one."""

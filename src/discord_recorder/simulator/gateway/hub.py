@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from discord_recorder.errors import ApiRefusalError
 from discord_recorder.simulator import payloads
-from discord_recorder.simulator.entities import Guild, Json, Member, User
+from discord_recorder.simulator.entities import Guild, Json, User
 from discord_recorder.simulator.gateway.audience import as_seen_by, guild_create, is_told
 from discord_recorder.simulator.gateway.intents import KNOWN, PRIVILEGED, Intent
 from discord_recorder.simulator.gateway.session import Outlet, Session, Shard, envelope
@@ -254,7 +254,7 @@ class Hub:
             found = [guild.members[each] for each in wanted if each in guild.members]
             answer["not_found"] = [str(each) for each in wanted if each not in guild.members]
         elif query := str(data.get("query") or ""):
-            found = [each for each in guild.members.values() if _is_called(each, query)][: limit or MAX_QUERIED]
+            found = guild.members_called(query)[: limit or MAX_QUERIED]
         elif session.intents & Intent.GUILD_MEMBERS:
             found = list(guild.members.values())[: limit or None]
         else:
@@ -272,8 +272,3 @@ class Hub:
 
     def _guilds(self, user: User) -> Iterable[Guild]:
         return [guild for guild in self._world.guilds.values() if user.id in guild.members]
-
-
-def _is_called(member: Member, query: str) -> bool:
-    names = (member.user.name, member.nick or "")
-    return any(name.lower().startswith(query.lower()) for name in names)

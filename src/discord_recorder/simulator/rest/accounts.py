@@ -6,12 +6,13 @@ from typing import Final
 from discord_recorder.simulator import payloads
 from discord_recorder.simulator.entities import Json, User
 from discord_recorder.simulator.gateway.hub import Hub
-from discord_recorder.simulator.refusals import direct_messages_closed, invalid
+from discord_recorder.simulator.refusals import direct_messages_closed
 from discord_recorder.simulator.rest.api import Call, Handler
 from discord_recorder.simulator.world import World
 
 SESSIONS_A_DAY: Final = 1_000
 MAX_CONCURRENCY: Final = 16
+MIN_NAME: Final = 2
 MAX_NAME: Final = 32
 DAY_MS: Final = 24 * 60 * 60 * 1000
 
@@ -61,12 +62,10 @@ class Accounts:
         return payloads.own_user_payload(call.caller)
 
     async def _rename(self, call: Call) -> Json:
-        name = call.fields.get("username")
-        if name is None:
-            return payloads.own_user_payload(call.caller)
-        if not 1 < len(name) <= MAX_NAME:
-            raise invalid("username", "BASE_TYPE_BAD_LENGTH", f"Must be between 2 and {MAX_NAME} in length.")
-        return payloads.own_user_payload(self._world.rename(call.caller.id, name))
+        user = call.caller
+        if call.fields.get("username") is not None:
+            user = self._world.rename(user.id, call.text("username", least=MIN_NAME, most=MAX_NAME))
+        return payloads.own_user_payload(user)
 
     async def _guilds(self, call: Call) -> list[Json]:
         return [

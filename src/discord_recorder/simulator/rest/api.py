@@ -10,17 +10,19 @@ from typing import Any, Final, Protocol
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from discord_recorder.errors import ApiRefusalError
+from discord_recorder.errors import ApiRefusalError, SimulatorError
 from discord_recorder.simulator.changes import Changes
-from discord_recorder.simulator.drafts import MAX_FILES, Upload
+from discord_recorder.simulator.drafts import MAX_FILE_BYTES, MAX_FILES, Upload
 from discord_recorder.simulator.entities import Channel, Guild, Json, Member, User
 from discord_recorder.simulator.permissions import Permission, channel_permissions, guild_permissions
 from discord_recorder.simulator.refusals import (
     MALFORMED,
+    invalid,
     missing_access,
     missing_permissions,
     no_json,
     no_such_route,
+    not_in_direct_channels,
     too_large,
     unauthorized,
     unknown,
@@ -31,13 +33,12 @@ from discord_recorder.simulator.world import World
 _log = logging.getLogger(__name__)
 
 PREFIX: Final = "/api/v10"
-MAX_FILE_BYTES: Final = 10 * 1024 * 1024
-"""Of one attachment: Discord's limit for bots in a guild without boosts."""
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Of a body without files."""
 MAX_ID_DIGITS: Final = 20
 
 _NONE: Final = Permission(0)
+_IN_DIRECT_CHANNELS: Final = Permission.SEND_MESSAGES | Permission.ATTACH_FILES | Permission.READ_MESSAGE_HISTORY
 _MAJOR: Final = ("channel_id", "guild_id", "webhook_id")
 
 
@@ -64,6 +65,15 @@ class Call:
         if not isinstance(self.body, dict):
             raise no_json()
         return self.body
+
+    def text(self, name: str, *, least: int, most: int) -> str:
+        """A field of the body that has to be a text of that length; raises `ApiRefusalError`."""
+        text = self.fields[name]
+        if not isinstance(text, str):
+            raise invalid(name, "STRING_TYPE_CONVERT", "Could not interpret value as string.")
+        if not least <= len(text) <= most:
+            raise invalid(name, "BASE_TYPE_BAD_LENGTH", f"Must be between {least} and {most} in length.")
+        return text
 
     def id(self, name: str, what: str) -> int:
         """An id in the path; anything else is an unknown `what`."""
@@ -112,6 +122,8 @@ class Access:
         if channel.guild_id is None:
             if call.caller not in channel.recipients:
                 raise missing_access()
+            if permission & ~_IN_DIRECT_CHANNELS:
+                raise not_in_direct_channels()
             return channel
         guild = self._world.guild(channel.guild_id)
         member = guild.members.get(call.caller.id)
@@ -160,6 +172,8 @@ class Api:
                 if refusal.errors is not None:
                     body["errors"] = refusal.errors
                 return _json(body, refusal.status, verdict.headers)
+            except SimulatorError as error:  # a limit of this simulator
+                return _json({"message": str(error), "code": 0}, 400, verdict.headers)
             except MALFORMED:
                 _log.debug("malformed request", exc_info=True)
                 return _json({"message": "Invalid Form Body", "code": 50035}, 400, verdict.headers)

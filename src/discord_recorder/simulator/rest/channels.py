@@ -60,11 +60,7 @@ class Channels:
 
     async def _remove(self, call: Call) -> Json:
         channel = self._access.channel(call, Permission.MANAGE_CHANNELS)
-        guild = self._world.guild_of(channel)
-        for state in guild.people_in(channel.id):
-            self._voice.leave(state.user_id, guild)
-        self._messages.forget_channel(channel.id)
-        self._world.remove_channel(channel)
+        self._voice.remove_channel(channel)
         return payloads.channel_payload(channel)
 
     async def _allow(self, call: Call) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from discord_recorder.simulator import payloads
 from discord_recorder.simulator.entities import ChannelKind, Guild, Json, Member
 from discord_recorder.simulator.permissions import Permission, channel_permissions
-from discord_recorder.simulator.refusals import invalid, missing_permissions, unknown
+from discord_recorder.simulator.refusals import missing_permissions, unknown
 from discord_recorder.simulator.rest.api import Access, Call, Handler
 from discord_recorder.simulator.voice_states import VoiceStates
 from discord_recorder.simulator.world import World
@@ -52,8 +52,7 @@ class Guilds:
 
     async def _leave(self, call: Call) -> None:
         guild, member = self._access.guild(call)
-        self._voice.leave(member.user.id, guild)
-        self._world.remove_member(guild, member.user.id)
+        self._voice.remove_member(member.user.id, guild)
 
     async def _channels(self, call: Call) -> list[Json]:
         guild, member = self._access.guild(call)
@@ -85,13 +84,8 @@ class Guilds:
 
     async def _search(self, call: Call) -> list[Json]:
         guild, _ = self._access.guild(call)
-        query, limit = call.query["query"].lower(), min(int(call.query.get("limit", 1)), MAX_LISTED)
-        found = [
-            each
-            for each in guild.members.values()
-            if each.user.name.lower().startswith(query) or (each.nick or "").lower().startswith(query)
-        ]
-        return [payloads.member_payload(member) for member in found[:limit]]
+        limit = min(int(call.query.get("limit", 1)), MAX_LISTED)
+        return [payloads.member_payload(member) for member in guild.members_called(call.query["query"])[:limit]]
 
     async def _member(self, call: Call) -> Json:
         guild, _ = self._access.guild(call)
@@ -101,7 +95,7 @@ class Guilds:
         guild, caller = self._access.guild(call)
         target, body = self._target(guild, call), call.fields
         if "nick" in body:
-            self._rename(call, guild, caller, target, body["nick"])
+            self._rename(call, guild, caller, target)
         if "roles" in body:
             self._access.guild_with(call, Permission.MANAGE_ROLES)
             target.role_ids = {self._world.role(guild, int(role_id)).id for role_id in body["roles"] or ()}
@@ -119,8 +113,7 @@ class Guilds:
         target = self._target(guild, call)
         if target.user.id == guild.owner_id:
             raise missing_permissions()
-        self._voice.leave(target.user.id, guild)
-        self._world.remove_member(guild, target.user.id)
+        self._voice.remove_member(target.user.id, guild)
 
     async def _give_role(self, call: Call) -> None:
         guild, _ = self._access.guild_with(call, Permission.MANAGE_ROLES)
@@ -175,11 +168,10 @@ class Guilds:
     def _target(self, guild: Guild, call: Call) -> Member:
         return self._world.member(guild, call.id("user_id", "Member"))
 
-    def _rename(self, call: Call, guild: Guild, caller: Member, target: Member, nick: Any) -> None:
+    def _rename(self, call: Call, guild: Guild, caller: Member, target: Member) -> None:
         own = caller.user.id == target.user.id
         self._access.guild_with(call, Permission.CHANGE_NICKNAME if own else Permission.MANAGE_NICKNAMES)
-        if nick is not None and len(nick) > MAX_NICK:
-            raise invalid("nick", "BASE_TYPE_MAX_LENGTH", f"Must be {MAX_NICK} or fewer in length.")
+        nick = None if call.fields["nick"] is None else call.text("nick", least=0, most=MAX_NICK)
         if not own and target.user.id == guild.owner_id:
             raise missing_permissions()
         target.nick = nick or None

@@ -48,7 +48,7 @@ class Gateway:
         op = Op(number)
         try:
             self._handle(wire, op, data, now)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise VoiceRefusalError(closing.DECODE_ERROR, "a message lacks what its op demands") from error
 
     def binary(self, wire: Wire, message: bytes, now: float) -> None:
@@ -102,7 +102,7 @@ class Gateway:
         ticket = self._sessions.ticket((int(data["user_id"]), int(data["server_id"])))
         if ticket is None or data["session_id"] != ticket.session_id or data["token"] != ticket.token:
             raise VoiceRefusalError(closing.AUTHENTICATION_FAILED, "no such ticket")
-        able = int(data.get("max_dave_protocol_version", 0))
+        able = max(0, int(data.get("max_dave_protocol_version", 0)))
         if self._options.require_dave and able < self._sessions.version_of(ticket.channel_id):
             raise VoiceRefusalError(closing.DAVE_REQUIRED, "the call is end-to-end encrypted")
         session = self._sessions.begin(ticket, wire, able, now)

@@ -62,10 +62,7 @@ def from_file(path: Path, *, bits_a_second: int = _BITS_A_SECOND) -> list[bytes]
     Raises:
         NotAudioError: the file cannot be read as audio.
     """
-    try:
-        return _encode(_decode(path), bits_a_second)
-    except (FFmpegError, IndexError) as error:
-        raise NotAudioError(f"{path} holds no audio that can be read") from error
+    return _encode(_decode(path), bits_a_second)
 
 
 def talk_spurts(path: Path, *, until_seconds: float = math.inf, bits_a_second: int = _BITS_A_SECOND) -> list[TalkSpurt]:
@@ -77,18 +74,15 @@ def talk_spurts(path: Path, *, until_seconds: float = math.inf, bits_a_second: i
     found: list[tuple[int, list[bytes]]] = []
     blocks: list[bytes] = []
     silent = _HANG_FRAMES
-    try:
-        for number, block in enumerate(_decode(path)):
-            silent = silent + 1 if max(array("h", block), default=0) < _VOICE_PEAK else 0
-            if silent < _HANG_FRAMES:
-                if not blocks and number * FRAME_SECONDS >= until_seconds:
-                    break
-                blocks.append(block)
-            elif blocks:
-                found.append((number - len(blocks), blocks))
-                blocks = []
-    except (FFmpegError, IndexError) as error:
-        raise NotAudioError(f"{path} holds no audio that can be read") from error
+    for number, block in enumerate(_decode(path)):
+        silent = silent + 1 if max(array("h", block), default=0) < _VOICE_PEAK else 0
+        if silent < _HANG_FRAMES:
+            if not blocks and number * FRAME_SECONDS >= until_seconds:
+                break
+            blocks.append(block)
+        elif blocks:
+            found.append((number - len(blocks), blocks))
+            blocks = []
     if blocks:
         found.append((number + 1 - len(blocks), blocks))
     return [
@@ -98,13 +92,16 @@ def talk_spurts(path: Path, *, until_seconds: float = math.inf, bits_a_second: i
 
 def _decode(path: Path) -> Iterator[bytes]:
     resampler = AudioResampler(format="s16", layout="stereo", rate=SAMPLE_RATE, frame_size=FRAME_SAMPLES)
-    with av.open(str(path)) as container:
-        stream = container.streams.audio[0]
-        for decoded in container.decode(stream):
-            for frame in resampler.resample(decoded):
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            for decoded in container.decode(stream):
+                for frame in resampler.resample(decoded):
+                    yield _pcm_of(frame)
+            for frame in resampler.resample(None):
                 yield _pcm_of(frame)
-        for frame in resampler.resample(None):
-            yield _pcm_of(frame)
+    except (FFmpegError, IndexError) as error:
+        raise NotAudioError(f"{path} holds no audio that can be read") from error
 
 
 def _encode(pcm: Iterable[bytes], bits_a_second: int) -> list[bytes]:
