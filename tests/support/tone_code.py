@@ -47,17 +47,19 @@ def stereo(mono: Samples) -> Samples:
     return np.repeat(mono[:, None], 2, axis=1)
 
 
-def packets(speaker: int, first_frame: int = 0) -> Iterator[bytes]:
+def packets(speaker: int, first_frame: int = 0, *, channels: int = 2) -> Iterator[bytes]:
     """A talk spurt without end: the voice from that frame on, as Opus, from an encoder that begins there.
 
     Packet `n` decodes to the frame of that number, 6.5 ms late, as with every Opus of libopus.
     """
-    encoder = _encoder()
+    layout = "stereo" if channels == 2 else "mono"
+    encoder = _encoder(layout)
     number = first_frame
     while True:
-        frame = av.AudioFrame(format="s16", layout="stereo", samples=FRAME)
+        frame = av.AudioFrame(format="s16", layout=layout, samples=FRAME)
         frame.sample_rate = RATE
-        frame.planes[0].update(to_pcm(stereo(voice(speaker, number * FRAME, FRAME))))
+        mono = voice(speaker, number * FRAME, FRAME)
+        frame.planes[0].update(to_pcm(stereo(mono) if channels == 2 else mono))
         yield from map(bytes, encoder.encode(frame))
         number += 1
 
@@ -81,9 +83,9 @@ def _pitches(speaker: int, count: int) -> Samples:
     return pitches
 
 
-def _encoder() -> av.AudioCodecContext:
+def _encoder(layout: str) -> av.AudioCodecContext:
     encoder = av.CodecContext.create("libopus", "w")
-    encoder.sample_rate, encoder.layout, encoder.format = RATE, "stereo", "s16"
+    encoder.sample_rate, encoder.layout, encoder.format = RATE, layout, "s16"
     encoder.bit_rate = _BITS_A_SECOND
     encoder.options = {"application": "audio", "frame_duration": "20", "packet_loss": _EXPECTED_LOSS}
     encoder.open()

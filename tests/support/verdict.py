@@ -67,7 +67,12 @@ class Verdict:
     @property
     def is_clean(self) -> bool:
         """Nothing of others, nothing twice, nothing out of order, no seam and no click."""
-        return not (self.foreign_ms or self.repeated_ms or self.out_of_order or self.seams or self.clicks)
+        return self.is_in_order and not (self.seams or self.clicks)
+
+    @property
+    def is_in_order(self) -> bool:
+        """Nothing of others, nothing twice, nothing out of order."""
+        return not (self.foreign_ms or self.repeated_ms or self.out_of_order)
 
 
 def judge(hearing: Hearing, speaker: int, said: Sequence[Said]) -> Verdict:
