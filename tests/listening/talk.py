@@ -38,6 +38,7 @@ MIX: Final = "mix"
 
 _BLURRED_FRAMES: Final = 3
 _OUTAGE_FRAMES: Final = 3
+_SURE_SECONDS: Final = 0.1
 
 
 class Talker(Person):
@@ -115,6 +116,12 @@ class Judged:
     """By name."""
     mix: Mapping[str, Verdict]
     """Of the frames around which none is missing."""
+    masters: Mapping[str, Verdict]
+    """Of the tracks that have a lossless or Opus master."""
+
+    def files_of(self, talker: Talker) -> list[Verdict]:
+        """Of a speaker's track, and its master if there is one."""
+        return [files[talker.user.name] for files in (self.tracks, self.masters) if talker.user.name in files]
 
     @property
     def misalignment_ms(self) -> float:
@@ -231,6 +238,27 @@ class Talk(Call):
             late = max([late, *(delay_ms for _, delay_ms in firsts.values())])
         return late
 
+    def parts(self, talker: Talker, pause: Pause) -> list[list[Said]]:
+        """The frames that came before, during and after a pause for certain, with their places in session time."""
+        parts: list[list[Said]] = [[], [], []]
+        for (sent, _, _), one in zip(talker.frames, talker.truth(self.session_began), strict=True):
+            arrived = self.arrivals.get((sent.ssrc, sent.sequence), sent.sent_at)
+            if arrived < pause.began[0] - _SURE_SECONDS:
+                parts[0].append(one)
+            elif pause.began[1] + _SURE_SECONDS < arrived < pause.ended[0] - _SURE_SECONDS:
+                parts[1].append(one)
+            elif arrived > pause.ended[1] + _SURE_SECONDS:
+                parts[2].append(one._replace(at=one.at - pause.seconds * RATE))
+        return parts
+
+    def truth(self, talker: Talker) -> list[Said]:
+        """What is to be heard of somebody, and where; of what came when a pause began or ended nothing is certain."""
+        if not self.pauses:
+            return talker.truth(self.session_began)
+        (pause,) = self.pauses
+        before, _, after = self.parts(talker, pause)
+        return before + after
+
     def hearings(self, recording: RecordingDict) -> dict[str, Hearing]:
         """What is heard on each track, by the speaker's name, and in the mix, by `MIX`."""
         ear = _ear(len(self.talkers))
@@ -245,10 +273,18 @@ class Talk(Call):
         tracks: dict[str, Verdict] = {}
         mix: dict[str, Verdict] = {}
         for talker in self.talkers:
-            said, name = talker.truth(self.session_began), talker.user.name
+            said, name = self.truth(talker), talker.user.name
             tracks[name] = judge(heard[name], talker.number, said)
             mix[name] = judge(heard[MIX].only(talker.number), talker.number, _inner(said, tracks[name].missing))
-        return Judged(tracks=tracks, mix=mix)
+        return Judged(tracks=tracks, mix=mix, masters=self._masters(recording))
+
+    def _masters(self, recording: RecordingDict) -> dict[str, Verdict]:
+        paths = {track["user_id"]: Path(track["master_path"]) for track in recording["tracks"] if track["master_path"]}
+        return {
+            talker.user.name: judge(_ear(len(self.talkers)).listen(played(path)), talker.number, self.truth(talker))
+            for talker in self.talkers
+            if (path := paths.get(str(talker.id))) is not None
+        }
 
 
 def _inner(said: Sequence[Said], missing: Iterable[int]) -> list[Said]:

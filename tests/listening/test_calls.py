@@ -7,9 +7,9 @@ import pytest
 from discord_recorder.simulator.server import Simulator
 from tests.listening import scenes
 from tests.listening.scenes import Scene
-from tests.listening.talk import MAX_MISALIGNMENT_MS, Pause, Talk, Talker, recorded_talk
+from tests.listening.talk import MAX_MISALIGNMENT_MS, recorded_talk
 from tests.support.tone_code import RATE
-from tests.support.verdict import Said, Verdict, judge, misalignment_ms
+from tests.support.verdict import Verdict, judge, misalignment_ms
 
 
 @pytest.mark.parametrize(
@@ -29,16 +29,17 @@ async def test_what_was_said_is_heard(simulator: Simulator, data_dir: Path, scen
         recording = await talk.finish()
         judged = talk.judged(recording)
     for talker in talk.talkers:
-        track, mix = judged.tracks[talker.user.name], judged.mix[talker.user.name]
-        lost, missing = toll.lost.get(talker, set()), set(track.missing)
-        assert lost <= missing
-        assert missing - lost <= toll.may_miss(talker)
-        assert track.is_clean, track
+        mix, lost = judged.mix[talker.user.name], toll.lost.get(talker, set())
+        for track in judged.files_of(talker):
+            missing = set(track.missing)
+            assert lost <= missing
+            assert missing - lost <= toll.may_miss(talker)
+            assert track.is_clean, track
         assert mix.missing == []
         assert mix.is_clean, mix
     most_ms = MAX_MISALIGNMENT_MS + talk.late_ms
     assert judged.misalignment_ms <= most_ms
-    for verdict in (*judged.tracks.values(), *judged.mix.values()):
+    for verdict in (*judged.tracks.values(), *judged.masters.values(), *judged.mix.values()):
         assert verdict.worst_offset_ms <= most_ms
 
 
@@ -50,7 +51,7 @@ async def test_a_pause_takes_its_time_out_of_the_session(simulator: Simulator, d
     (pause,) = talk.pauses
     after: list[Verdict] = []
     for talker in talk.talkers:
-        hearing, parts = hearings[talker.user.name], _before_in_and_after(talk, talker, pause)
+        hearing, parts = hearings[talker.user.name], talk.parts(talker, pause)
         assert all(len(part) > 20 for part in parts)
         verdicts = [judge(hearing, talker.number, part) for part in parts]
         assert [len(verdict.missing) for verdict in verdicts] == [0, len(parts[1]), 0]
@@ -59,21 +60,6 @@ async def test_a_pause_takes_its_time_out_of_the_session(simulator: Simulator, d
         assert verdicts[2].worst_offset_ms <= MAX_MISALIGNMENT_MS + talk.late_ms + pause.unsure_ms / 2
         after.append(verdicts[2])
     assert misalignment_ms(after) <= MAX_MISALIGNMENT_MS + talk.late_ms
-
-
-def _before_in_and_after(talk: Talk, talker: Talker, pause: Pause) -> list[list[Said]]:
-    """The frames that came before, during and after a pause for certain, with their places in session time."""
-    parts: list[list[Said]] = [[], [], []]
-    sure = 0.1  # the recorder may take a moment until it looks at what came
-    for (sent, _, _), one in zip(talker.frames, talker.truth(talk.session_began), strict=True):
-        arrived = talk.arrivals.get((sent.ssrc, sent.sequence), sent.sent_at)
-        if arrived < pause.began[0] - sure:
-            parts[0].append(one)
-        elif pause.began[1] + sure < arrived < pause.ended[0] - sure:
-            parts[1].append(one)
-        elif arrived > pause.ended[1] + sure:
-            parts[2].append(one._replace(at=one.at - pause.seconds * RATE))
-    return parts
 
 
 async def test_all_files_last_as_long_as_the_session(simulator: Simulator, data_dir: Path) -> None:
