@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import latency, listening, live, push, stop, transcode
+from benchmarks import clock, latency, listening, live, push, stop, transcode
 from benchmarks.machine import describe, file_system
 from benchmarks.options import DEFAULT, QUICK, Options
 from benchmarks.recorder import forget_settings
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Options, Path], list[Table]]] = {
     "transcode": transcode.run,
     "latency": latency.run,
     "stop": stop.run,
+    "clock": clock.run,
     "listening": listening.run,
 }
 
@@ -126,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--live-talkers", type=int, nargs="+", help=f"who talks in them ({' '.join(map(str, DEFAULT.live_talkers))})"
     )
+    parser.add_argument("--clock-hours", type=float, help=f"virtual hours of clock ({DEFAULT.clock_hours:g})")
     parser.add_argument("--hours", type=float, help=f"long meeting of stop ({DEFAULT.hours:g})")
     parser.add_argument("--stops", type=int, help=f"how often the short meeting is stopped ({DEFAULT.stops})")
     parser.add_argument(
