@@ -90,7 +90,7 @@ async def _pass(options: Options, folder: Path, seconds: float, skews: "_Skews")
     clock = _VirtualClock()
     with (
         mock.patch.object(opus_track, "OpusFile", skews.file),
-        mock.patch.object(OpusTrack, "take_closed", lambda track: []),
+        mock.patch.object(OpusTrack, "take_closed", return_value=[]),
     ):
         settings = Settings(data_dir=folder / "clock", ffmpeg_path=options.ffmpeg)
         async with ServicesManager(settings, clock=clock) as services:
