@@ -14,7 +14,7 @@ import pytest
 
 from discord_recorder import ServicesManager, Settings
 from discord_recorder.config import ENV_PREFIX
-from discord_recorder.recording import sealing, session
+from discord_recorder.recording import flush_loop, sealing
 from discord_recorder.recording.clock import Clock
 from tests.support.clock import FakeClock
 from tests.support.ffmpeg import UnreliableFfmpeg
@@ -109,7 +109,7 @@ def chunks_as_on_a_fast_machine(request: pytest.FixtureRequest, monkeypatch: pyt
     """
     monkeypatch.setattr(sealing, "PATIENCE_SECONDS", 100.0)
     if "clock" not in request.fixturenames:
-        monkeypatch.setattr(session, "SEAL_GRACE", 1000.0)
+        monkeypatch.setattr(flush_loop, "SEAL_GRACE", 1000.0)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from discord_recorder.errors import (
     FfmpegTimeoutError,
     InvalidAudioError,
     InvalidIdError,
+    InvalidNoteError,
     MeetingActiveError,
     MeetingExistsError,
     MeetingNotFoundError,
@@ -29,6 +30,7 @@ from discord_recorder.errors import (
     VoiceConnectionError,
 )
 from discord_recorder.ids import generate_16_char_uuid
+from discord_recorder.version import __version__
 
 if TYPE_CHECKING:
     from discord_recorder.config import Settings
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from discord_recorder.services.manager import ServicesManager, get_services_manager
     from discord_recorder.services.recorder import DiscordRecorderManagerService
     from discord_recorder.storage.records import TranscodeStatus
-
-__version__ = "0.1.0"
 
 _LOADED_WHEN_USED: Final = {
     "DiscordRecorderManagerService": "discord_recorder.services.recorder",
@@ -61,6 +61,7 @@ __all__ = [
     "FfmpegTimeoutError",
     "InvalidAudioError",
     "InvalidIdError",
+    "InvalidNoteError",
     "MeetingActiveError",
     "MeetingExistsError",
     "MeetingNotFoundError",

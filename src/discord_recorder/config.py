@@ -57,6 +57,9 @@ class Settings(BaseSettings):
         le=FLUSH_INTERVAL_SECONDS[1],
         description="Length of a chunk, and how often chunks are sealed, in seconds.",
     )
+    pause_keeps_time: bool = Field(
+        False, description="Let session time run on in a pause, as silence. Default: a pause is cut out of all tracks."
+    )
     transcode_wait_seconds: float = Field(
         300.0, ge=0, le=86_400, description="How long `stop` waits for the last transcodes; they go on after it."
     )
@@ -83,6 +86,11 @@ class Settings(BaseSettings):
         description="LAME's VBR quality: 0 is the best (245 kbit/s), 4 about 85 kbit/s for speech, 9 least.",
     )
     keep_master: bool = Field(False, description="Keep a lossless FLAC of each track of pushed PCM beside its MP3.")
+    keep_opus: bool = Field(
+        True,
+        description="Keep the Opus of live calls as it was received, a file for each track beside its MP3: 10 to 30 MB "
+        "an hour of speech, and as much again in the temp folder until the recording is finished.",
+    )
     temp_ttl_hours: float = Field(
         24.0, ge=0, le=87_600, description="Age at which the cleanup removes temp recordings."
     )

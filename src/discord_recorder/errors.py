@@ -33,6 +33,10 @@ class InvalidAudioError(UserError, ValueError):
     """Pushed audio is not s16le PCM, or it was placed where audio already is."""
 
 
+class InvalidNoteError(UserError, ValueError):
+    """The text of a note is empty or too long."""
+
+
 class SessionEndedError(UserError):
     """Audio was pushed to a session that has been stopped."""
 

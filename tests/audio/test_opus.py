@@ -6,14 +6,17 @@ from discord_recorder.audio.opus import (
     MAX_PACKET_SAMPLES,
     SILENCE,
     frame_count,
+    frame_samples,
+    is_missing,
     is_opus,
     is_silence,
     lost_frame,
+    missing_packet,
     packet_samples,
     silence,
 )
 from discord_recorder.errors import OpusError
-from tests.audio.opus_signals import decoded_at_once, encoded, opus_mode
+from tests.audio.opus_signals import decoded_at_once, encoded, opus_mode, reference
 from tests.audio.signals import speech_like, to_pcm
 
 SILK_20, HYBRID_10, CELT_2_5, CELT_20 = (number << 3 for number in (9, 14, 28, 31))
@@ -121,3 +124,50 @@ class TestSilence:
         packet = bytes((CELT_20 | 4 | 3, 2, 0, 0))
         assert lost_frame(packet) == (bytes((CELT_20 | 4,)), 960)
         assert packet_samples(lost_frame(packet)[0]) == 960
+
+
+class TestMissing:
+    @given(st.integers(0, 255), st.integers(1, 48))
+    def test_lasts_as_long_as_asked(self, toc: int, units: int) -> None:
+        marker = missing_packet(bytes((toc,)), units * 120)
+        assert packet_samples(marker) == units * 120
+        assert is_missing(marker)
+        assert not is_silence(marker)
+
+    @given(st.integers(0, 31), st.integers(1, 12))
+    def test_is_like_its_neighbour(self, configuration: int, tens: int) -> None:
+        like = bytes((configuration << 3,))
+        marker = missing_packet(like, tens * 480)
+        assert opus_mode(marker) == opus_mode(like)
+        if not tens * 480 % frame_samples(like):
+            assert marker[0] == like[0] | 3
+            assert marker[1] == frame_count(marker) == tens * 480 // frame_samples(like)
+
+    @pytest.mark.parametrize("mode", ["silk", "hybrid", "celt"])
+    @pytest.mark.parametrize("samples", [120, 360, 480, 960, 1_080, 2_880, 5_640, 5_760])
+    def test_is_concealed_by_libopus_for_just_so_long(self, mode: str, samples: int) -> None:
+        packets = encoded(to_pcm(speech_like(48_000)), mode=mode)[:40]
+        heard = reference([*packets, missing_packet(packets[-1], samples), *packets[:5]])
+        assert len(heard) == 40 * 960 + samples + 5 * 960
+        assert heard[40 * 960 : 40 * 960 + samples].any()
+
+    def test_of_a_length_that_no_packet_has(self) -> None:
+        for samples in (-120, 0, 1, 5_880):
+            with pytest.raises(OpusError):
+                missing_packet(SILENCE, samples)
+
+    @pytest.mark.parametrize(
+        "packet",
+        [
+            *(b"", SILENCE, bytes((CELT_20 | 3,)), bytes((CELT_20 | 3, 0)), bytes((CELT_20 | 3, 0x41))),
+            *(bytes((CELT_20 | 3, 0x82)), bytes((CELT_20, 1)), bytes((CELT_20 | 3, 1, 9)), bytes((CELT_20 | 1,))),
+        ],
+        ids=bytes.hex,
+    )
+    def test_what_is_no_marker(self, packet: bytes) -> None:
+        assert not is_missing(packet)
+
+    @pytest.mark.parametrize("frame_ms", [10, 20, 60])
+    def test_no_encoder_makes_one_of_speech(self, frame_ms: int) -> None:
+        for mode in ("silk", "hybrid", "celt"):
+            assert not any(map(is_missing, encoded(to_pcm(speech_like(48_000)), mode=mode, frame_ms=frame_ms)))

@@ -1,19 +1,32 @@
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discord_recorder.audio.libopus import LibopusCodec
 from discord_recorder.audio.opus import SILENCE, is_opus, lost_frame, packet_samples
-from discord_recorder.audio.opus_decoder import MAX_CONCEALED_SAMPLES, OpusDecoder, default_codec
+from discord_recorder.audio.opus_decoder import (
+    MAX_CONCEALED_SAMPLES,
+    OpusCodec,
+    OpusDecoder,
+    best_codec,
+)
+from discord_recorder.audio.opus_pyav import PyavCodec, default_name
 from discord_recorder.audio.pcm import SAMPLE_BYTES
 from discord_recorder.errors import OpusError
 from tests.audio.opus_signals import ENCODER_DELAY_SAMPLES, Pcm, encoded, in_a_row, reference, speech
 from tests.audio.signals import FULL_SCALE, from_pcm, offset_of, snr_db, speech_like, to_pcm, tone
 
 MODES = pytest.mark.parametrize("mode", ["silk", "hybrid", "celt"])
-CODECS = pytest.mark.parametrize("codec", ["libopus", "opus"])
+CODECS = pytest.mark.parametrize(
+    "codec", [best_codec, PyavCodec, partial(PyavCodec, "opus")], ids=["libopus", "pyav", "ffmpeg"]
+)
+
+MakeCodec = Callable[[], OpusCodec]
 
 
 def decoded(packets: list[tuple[int, bytes]], decoder: OpusDecoder | None = None) -> list[Pcm]:
@@ -31,27 +44,28 @@ class TestStream:
     @CODECS
     @MODES
     @pytest.mark.parametrize("frame_ms", [10, 20, 40, 60])
-    def test_each_packet_is_exactly_as_long_as_it_says(self, mode: str, frame_ms: int, codec: str) -> None:
+    def test_each_packet_is_exactly_as_long_as_it_says(self, mode: str, frame_ms: int, codec: MakeCodec) -> None:
         packets = encoded(to_pcm(speech_like(48_000)), mode=mode, frame_ms=frame_ms)
-        heard = decoded(in_a_row(packets), OpusDecoder(codec))
+        heard = decoded(in_a_row(packets), OpusDecoder(codec()))
         assert [len(pcm) for pcm in heard] == [frame_ms * 48] * len(packets)
 
     @CODECS
-    def test_modes_and_lengths_may_change_at_any_packet(self, codec: str) -> None:
+    def test_modes_and_lengths_may_change_at_any_packet(self, codec: MakeCodec) -> None:
         source = to_pcm(speech_like(48_000))
         kinds = [encoded(source, mode=mode, frame_ms=ms) for mode in ("silk", "celt", "hybrid") for ms in (10, 20, 60)]
         mixed = [kind[number] for number in range(10) for kind in kinds]
-        decoder = OpusDecoder(codec)
+        decoder = OpusDecoder(codec())
         assert [len(pcm) for pcm in decoded(in_a_row(mixed), decoder)] == [packet_samples(packet) for packet in mixed]
         assert decoder.corrupt_packets == 0
 
     def test_ffmpegs_own_decoder_hears_the_same(self) -> None:
         packets = encoded(speech("Ada", 4.0))
-        theirs = np.concatenate(decoded(in_a_row(packets), OpusDecoder("opus"))) / FULL_SCALE
+        theirs = np.concatenate(decoded(in_a_row(packets), OpusDecoder(PyavCodec("opus")))) / FULL_SCALE
         assert snr_db(reference(packets) / FULL_SCALE, theirs) > 60
 
     def test_the_wheel_brings_libopus(self) -> None:
-        assert default_codec() == "libopus"
+        assert isinstance(best_codec(), LibopusCodec)
+        assert default_name() == "libopus"
 
     @MODES
     def test_what_is_heard_is_later_by_the_encoders_delay(self, mode: str) -> None:
@@ -98,12 +112,11 @@ class TestGaps:
 
     def test_concealment_is_never_longer_than_the_gap(self) -> None:
         packets = self.packets()
-        for gap in (960, 1_000, 1_439, 1_440, 2_500, MAX_CONCEALED_SAMPLES, MAX_CONCEALED_SAMPLES + 1):
+        for gap in (1, 120, 959, 960, 1_000, 1_439, 1_440, 2_500, MAX_CONCEALED_SAMPLES, MAX_CONCEALED_SAMPLES + 1):
             decoder = OpusDecoder()
             decoded([(0, packets[0]), (960 + gap, packets[1])], decoder)
-            concealed = len(decoder.concealed) // SAMPLE_BYTES
-            assert concealed <= gap
-            assert (concealed > 0) == (gap <= MAX_CONCEALED_SAMPLES)
+            assert len(decoder.concealed) // SAMPLE_BYTES == min(gap, MAX_CONCEALED_SAMPLES)
+            assert decoder.is_step == (gap < 960)
 
     def test_a_loss_hurts_less_than_without_concealment(self) -> None:
         packets = encoded(speech("Ada", 10.0), mode="silk")
@@ -153,9 +166,9 @@ class TestBadPackets:
     @CODECS
     @given(st.lists(st.tuples(st.integers(0, 5_000), st.binary(min_size=1, max_size=200)), max_size=20))
     def test_anything_becomes_sound_or_silence_of_the_right_length(
-        self, codec: str, packets: list[tuple[int, bytes]]
+        self, codec: MakeCodec, packets: list[tuple[int, bytes]]
     ) -> None:
-        decoder, at = OpusDecoder(codec), 0
+        decoder, at = OpusDecoder(codec()), 0
         for gap, packet in packets:
             at += gap
             if is_opus(packet):
@@ -166,7 +179,7 @@ class TestBadPackets:
 
     def test_a_packet_that_the_decoder_refuses_becomes_silence(self) -> None:
         """No well-formed packet was found that libopus refuses; one for MP3 refuses them all."""
-        decoder = OpusDecoder("mp3float")
+        decoder = OpusDecoder(PyavCodec("mp3float"))
         heard = decoded(in_a_row(encoded(to_pcm(tone(9_600)), frame_ms=10)), decoder)
         assert decoder.corrupt_packets == 20
         assert [len(pcm) for pcm in heard] == [480] * 20

@@ -12,6 +12,7 @@ import discord
 import numpy as np
 
 from discord_recorder import DiscordSessionHandler, ServicesManager
+from discord_recorder.audio.opus import is_missing
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
 from discord_recorder.audio.pcm import SAMPLE_RATE
 from discord_recorder.recording.live import LiveCapture
@@ -195,7 +196,7 @@ class Call:
         return dave.epoch
 
     def packets(self, person: Person) -> list[PlacedPacket]:
-        """What is in a speaker's files now, silence left out, in order of time."""
+        """What is in a speaker's files now, silence and what stands for lost frames left out, in order of time."""
         self.live.flush()
         folder = self.services.settings.temp_dir / self.session.meeting_id / str(person.id)
         found = []
@@ -203,7 +204,8 @@ class Call:
             start = int(path.stem.split("-")[0])
             stream = read_ogg_opus(path.read_bytes())
             assert not stream.dropped_bytes
-            found += [packet for packet in stream.packets if packet.at_sample >= start and packet.opus != SILENCE]
+            own = (packet for packet in stream.packets if packet.at_sample >= start)
+            found += [packet for packet in own if packet.opus != SILENCE and not is_missing(packet.opus)]
         return sorted(found, key=lambda packet: packet.at_sample)
 
     def stored(self, person: Person) -> list[bytes]:
@@ -219,13 +221,13 @@ class Call:
         kept = set(numbers)
         return [frame for number, frame in enumerate(sent) if number not in kept]
 
-    def lost_too_much(self, person: Person) -> str | None:
-        """What is missing of somebody's speech, if it is more than a reconnect may cost on this machine.
+    def lost_too_much(self, person: Person, *, since: int = 0) -> str | None:
+        """What is missing of somebody's speech from that frame on, if it is more than a reconnect may cost here.
 
         Frames that were sent in one go, after this process had stood still, are one moment.
         """
         sent, moments = person.spoken, 0
-        missing = set(map(sent.index, self.missing(person)))
+        missing = {number for number in map(sent.index, self.missing(person)) if number >= since}
         for number in missing:
             moments += number == 0 or sent[number].sent_at - sent[number - 1].sent_at > FRAME_SECONDS / 4
         limit = max(RECONNECT_SECONDS, 3 * self.joined_in)

@@ -4,10 +4,11 @@ import asyncio
 from itertools import pairwise
 from pathlib import Path
 
-from tests.audio.signals import played
+from discord_recorder.audio.opus_reader import read_ogg_opus
+from tests.audio.signals import offset_of, played
 from tests.e2e.call import ADA_HERTZ, BEN_HERTZ, Call
 from tests.e2e.hearing import level, onset
-from tests.support.recorder import track_of
+from tests.support.recorder import bytes_of, track_of
 
 PLACE_SAMPLES = 960
 """20 ms; 7 of them are libopus' own delay."""
@@ -34,3 +35,11 @@ async def test_two_people_at_once(call: Call) -> None:
         assert level(spoken, person.hertz) > 0.2
         assert level(spoken, other) < 0.002
         assert abs(onset(sound) - begins[person]) < PLACE_SAMPLES
+        master = str(track_of(recording, person.id)["master_path"])
+        said = {frame.opus for frame in person.spoken}
+        stored = [packet.opus for packet in read_ogg_opus(bytes_of(master)).packets if packet.opus in said]
+        assert stored == [frame.opus for frame in person.spoken]
+        heard = played(Path(master))
+        assert abs(len(heard) - recording["duration_ms"] * 48) < PLACE_SAMPLES
+        there = slice(begins[person], begins[person] + 90_000)
+        assert abs(offset_of(heard[there], sound[there])) < 48

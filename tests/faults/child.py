@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from discord_recorder import DiscordRecorderError, ServicesManager
+from discord_recorder.recording import session
 from discord_recorder.storage.records import Track
 from tests.faults import deaths, live_voices, voices
 from tests.support.recorder import quick_settings
@@ -126,13 +127,11 @@ class Child:
         """Tell, until the end, where the audio of speakers in a voice channel begins, and how much has come."""
         live = self._service.sessions[channel].live
         assert live is not None
-        begun = set()
         while True:
             for user in users:
                 if samples := live.ledger.user_counts(user).stored * live_voices.FRAME:
-                    if user not in begun:
-                        begun.add(user)
-                        self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - samples)
+                    # A voice may be moved back as a whole while it is not known how late its first frame was.
+                    self._tell(heard=user, at_sample=live.tracks[Track(str(user))] - samples)
                     self._tell(channel=channel, user=user, samples=samples)
             await asyncio.sleep(0.01)
 
@@ -147,6 +146,10 @@ class Child:
     async def do_resume(self, *, channel: int = 1) -> bool:
         """Resume."""
         return await self._service.resume_session(channel)
+
+    async def do_note(self, *, text: str, channel: int = 1) -> bool:
+        """Note something."""
+        return await self._service.add_note(channel, text)
 
     async def do_stop(self, *, channel: int = 1) -> bool:
         """Stop."""
@@ -199,6 +202,10 @@ class Child:
     async def do_limit_file_size(self, *, size: int) -> None:
         """Let no file of this process grow beyond that."""
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    async def do_fill_chunks(self) -> None:
+        """End chunks when they are full from now on, and not by the clock."""
+        setattr(session, "SEAL_GRACE", 1000.0)  # noqa: B010 - for mypy
 
     async def do_fill_disk(self, *, but: int) -> None:
         """Leave that many bytes free on the disk."""

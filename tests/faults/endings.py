@@ -9,7 +9,8 @@ from discord_recorder import ServicesManager
 from discord_recorder.services.sql_recording import MeetingDict, RecordingDict
 from tests.audio.signals import Samples
 from tests.faults.deadlines import known, soon
-from tests.faults.voices import assert_sounds, mixed, played, voice
+from tests.faults.voices import assert_sounds, joined, mixed, silence, voice
+from tests.support.manifests import heard, read_manifest
 from tests.support.recorder import MEETING
 
 
@@ -34,27 +35,30 @@ async def the_recording(services: ServicesManager, meeting_id: str = MEETING) ->
 
 
 def assert_files_match(recording: RecordingDict) -> None:
-    """The files of a recording are exactly those that its rows tell of, byte for byte."""
+    """The files of a recording are exactly those that its rows and its manifest tell of, byte for byte."""
     for track in recording["tracks"]:
         data = Path(track["path"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == track["sha256"], track["path"]
         assert len(data) == track["size_bytes"]
     named = {Path(path) for track in recording["tracks"] for path in (track["path"], track["master_path"]) if path}
-    assert set(Path(recording["path"]).parent.iterdir()) == named
+    read_manifest(recording)
+    assert set(Path(recording["path"]).parent.iterdir()) == named | {Path(recording["path"]).parent / "manifest.json"}
 
 
 def lengths(recording: RecordingDict) -> dict[int, int]:
-    """Samples of each speaker's track, as a player finds them."""
-    return {int(t["user_id"]): len(played(t["path"])) for t in recording["tracks"] if t["user_id"] is not None}
+    """Samples of each speaker's track up to the end of what is heard, as the manifest tells them."""
+    parts = read_manifest(recording)["tracks"]
+    return {int(part["user_id"]): max(end for _, end in heard(part)) for part in parts if part["user_id"] is not None}
 
 
 def assert_holds(recording: RecordingDict, expected: Mapping[int, Samples]) -> None:
-    """Each speaker's track is exactly this, and the mix of several is their sum."""
+    """Each speaker's track is exactly this, then silent to the session's end, and the mix of several is their sum."""
     files = {track["user_id"]: track["path"] for track in recording["tracks"]}
+    session = max(map(len, expected.values()))
     speakers = {str(user) for user in expected}
     assert set(files) == (speakers | {None} if len(speakers) > 1 else speakers)
     for user, sound in expected.items():
-        assert_sounds(files[str(user)], sound)
+        assert_sounds(files[str(user)], joined(sound, silence(session - len(sound))))
     if None in files:
         assert_sounds(files[None], mixed(expected.values()))
 

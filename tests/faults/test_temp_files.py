@@ -156,13 +156,18 @@ async def test_strange_files_do_not_disturb_recovery_or_cleanup(data_dir: Path, 
 async def test_a_meeting_that_cannot_be_sealed_does_not_hold_up_the_others(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, quick_take_over: None
 ) -> None:
-    pushed = await abandon(data_dir)
     other = "0123456789abcdef"
     script = (ABANDONED[0], {"do": "start", "meeting": other, "channel": 2}, speak(0.7, (BEN,), channel=2, pace=0))
-    async with recorder(data_dir, *script, {"do": "wait"}) as child:
+    async with (
+        recorder(data_dir, *ABANDONED, flush_interval_seconds=100.0) as child,
+        recorder(data_dir, *script, {"do": "wait"}) as other_child,
+    ):
         await child.waits()
+        await other_child.waits()  # before the first one dies, whose meeting it would take over
+        await other_child.killed()
         await child.killed()
-    real, broken = os.fsync, [source(data_dir, 1)]
+    pushed = child.pushed
+    real, broken = os.fsync, [source(data_dir, 0)]
 
     def fsync(descriptor: int) -> None:
         numbers = [path.stat().st_ino for path in broken if path.exists()]  # of a deleted file another may have it

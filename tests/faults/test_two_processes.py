@@ -65,7 +65,7 @@ async def test_the_workers_of_one_transcode_the_chunks_of_the_other(
     """The owner's own FFmpeg hangs; what it holds comes back when the owner's time limit has ended it."""
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.05)  # so that the owner is not the first to claim it again
     unreliable.hold()
-    script = (OPEN, start(), WAIT, speak(3, (ADA, BEN), pace=0), {"do": "stop"}, {"do": "close"})
+    script = (OPEN, {"do": "fill_chunks"}, start(), WAIT, speak(3, (ADA, BEN), pace=0), {"do": "stop"}, {"do": "close"})
     stuck: dict[str, Any] = {
         "ffmpeg_path": str(unreliable.path),
         "transcode_workers": 1,

@@ -19,6 +19,7 @@ Pcm = npt.NDArray[np.int16]
 RATE = 48_000
 CHUNK_SECONDS = 10
 HERTZ = 997.0  # whole, so that every second of the tone is alike
+CARRIER = np.exp(-2j * np.pi * HERTZ * np.arange(RATE) / RATE)
 SPEECH = Path(discord_recorder.__file__).with_name("assets") / "speech"
 
 
@@ -37,7 +38,7 @@ def samples_of(pcm: bytes) -> Pcm:
 
 def phase(second: npt.NDArray[np.float64]) -> float:
     """The phase of the tone in radians, in a second that begins at a whole second."""
-    return float(np.angle(np.sum(second[:, 0] * np.exp(-2j * np.pi * HERTZ * np.arange(RATE) / RATE))))
+    return float(np.angle(second[:, 0] @ CARRIER))
 
 
 def rms_dbfs(difference: npt.NDArray[np.floating]) -> float:

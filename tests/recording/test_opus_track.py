@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discord_recorder.audio.opus import SILENCE
+from discord_recorder.audio.opus import SILENCE, is_missing
 from discord_recorder.audio.opus_preroll import OPUS_PREROLL_SAMPLES
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
 from discord_recorder.recording.chunk_file import JOURNAL, ChunkPlace, ClosedChunk
 from discord_recorder.recording.left_files import left_chunk
 from discord_recorder.recording.opus_file import OpusFile
-from discord_recorder.recording.opus_track import HEADROOM_SAMPLES, HOLD_BACK_SECONDS, OpusTrack
+from discord_recorder.recording.opus_track import HEADROOM_SAMPLES, HOLD_BACK_SECONDS, MAX_MOVED_PACKETS, OpusTrack
 from discord_recorder.voice.counters import Outcome
 
 FRAME = 960
@@ -39,6 +39,9 @@ class Tape:
     def write(self, number: int, at_sample: int | None = None) -> Outcome | None:
         at_sample = number * FRAME if at_sample is None else at_sample
         return self.track.write(packet(number), at_sample, FRAME, chunk_samples=self._chunk_samples, now=self.now)
+
+    def miss(self, number: int, frames: int = 1) -> None:
+        self.track.miss(packet(number), number * FRAME, frames * FRAME, chunk_samples=self._chunk_samples, now=self.now)
 
     def flush(self, seconds: float = 0.0) -> None:
         self.now += seconds
@@ -283,3 +286,133 @@ def test_a_left_journal_of_what_is_recorded_goes(tmp_path: Path) -> None:
     path, place = left(tmp_path, 10, suffix=JOURNAL)
     assert left_chunk(path, place, recorded_until=10 * 48_000 + 10 * FRAME) is None
     assert not path.exists()
+
+
+def test_what_is_missing_has_a_packet_that_says_so(tape: Tape) -> None:
+    tape.write(0)
+    tape.miss(1, 2)
+    tape.write(3)
+    (own,) = tape.finish()
+    assert [p.at_sample for p in own] == [0, FRAME, 2 * FRAME, 3 * FRAME]
+    assert [is_missing(p.opus) for p in own] == [False, True, True, False]
+
+
+def test_a_missing_frame_that_comes_late_is_beside_the_packet_for_it(tape: Tape) -> None:
+    tape.write(0)
+    tape.miss(1, 2)
+    tape.write(3)
+    assert tape.write(2) is None
+    assert tape.write(2) is Outcome.OVERLAPPING
+    (own,) = tape.finish()
+    assert [p.opus for p in own if not is_missing(p.opus)] == [packet(n) for n in (0, 2, 3)]
+
+
+def test_what_is_missing_goes_on_in_the_next_chunk(tape: Tape) -> None:
+    for number in range(48):
+        tape.write(number)
+    tape.miss(48, 5)
+    tape.write(53)
+    first, second = tape.finish()
+    assert tape.chunks == [(0, CHUNK), (CHUNK, 4 * FRAME)]
+    assert [is_missing(p.opus) for p in first[-3:] + second] == [False, True, True, True, True, True, False]
+
+
+def test_a_chunk_that_ends_with_what_is_missing(tape: Tape) -> None:
+    tape.write(0)
+    tape.miss(1, 3)
+    tape.write(80)
+    tape.finish()
+    assert tape.chunks == [(0, 4 * FRAME), (80 * FRAME - HEADROOM_SAMPLES, HEADROOM_SAMPLES + FRAME)]
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_a_spurt_is_moved_in_the_file(tape: Tape, flushed: bool) -> None:
+    for number in range(3):
+        tape.write(number)
+    tape.track.begin_spurt()
+    for number in (10, 11, 13, 14, 12):
+        tape.write(number)
+        if flushed:
+            tape.flush(0.01)
+    assert tape.track.move_spurt(600) == 600
+    assert tape.track.end == 15 * FRAME - 600
+    tape.write(15, 15 * FRAME - 600)
+    assert tape.track.move_spurt(120) == 120
+    (own,) = tape.finish()
+    assert [p.at_sample for p in own] == [n * FRAME - (720 if n > 2 else 0) for n in (0, 1, 2, *range(10, 16))]
+    assert [p.opus for p in own] == [packet(n) for n in (0, 1, 2, *range(10, 16))]
+
+
+def test_a_spurt_is_moved_no_further_than_there_is_room(tape: Tape) -> None:
+    for number in range(3):
+        tape.write(number)
+    tape.track.begin_spurt()
+    for number in (4, 5):
+        tape.write(number)
+    assert tape.track.move_spurt(5000) == FRAME
+    (own,) = tape.finish()
+    assert [p.at_sample for p in own] == [n * FRAME for n in range(5)]
+
+
+def test_the_first_spurt_of_a_chunk_is_moved_within_its_headroom(tape: Tape) -> None:
+    tape.track.begin_spurt()
+    for number in range(100, 105):
+        tape.write(number)
+    assert tape.track.move_spurt(HEADROOM_SAMPLES + 960) == HEADROOM_SAMPLES
+    (own,) = tape.finish()
+    assert own[0].at_sample == 100 * FRAME - HEADROOM_SAMPLES
+
+
+def test_a_spurt_that_goes_on_in_the_next_chunk_is_not_moved(tape: Tape) -> None:
+    tape.write(0)
+    tape.track.begin_spurt()
+    for number in range(40, 55):
+        tape.write(number)
+    assert tape.track.move_spurt(600) == 0
+    found = tape.finish()
+    assert [p.at_sample for chunk in found for p in chunk] == [0, *(n * FRAME for n in range(40, 55))]
+
+
+def test_a_spurt_that_is_long_is_not_moved_any_more(tape: Tape) -> None:
+    tape.track.begin_spurt()
+    for number in range(10, 10 + MAX_MOVED_PACKETS):
+        tape.track.write(packet(number), number * FRAME, FRAME, chunk_samples=100 * CHUNK, now=0)
+    assert tape.track.move_spurt(120) == 120
+    tape.track.write(packet(1), tape.track.end, FRAME, chunk_samples=100 * CHUNK, now=0)
+    assert tape.track.move_spurt(120) == 0
+
+
+def test_the_next_chunk_begins_with_the_spurt_as_it_was_moved(tape: Tape) -> None:
+    tape.track.begin_spurt()
+    for number in range(10, 13):
+        tape.write(number)
+    moved = tape.track.move_spurt(480)
+    for number in range(13, 90):
+        tape.write(number, number * FRAME - moved)
+    tape.finish()
+    second = read_ogg_opus(tape.closed[1].path.read_bytes())
+    places = [p.at_sample for p in second.packets]
+    assert places == list(range(places[0], places[-1] + 1, FRAME))
+
+
+@given(data=st.data())
+def test_whatever_moves_no_packet_is_lost(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    tape = Tape(tmp_path_factory.mktemp("track"), chunk_samples=10 * FRAME)
+    number, at, sent = 0, 0, []
+    for _ in range(data.draw(st.integers(1, 6))):
+        at += data.draw(st.integers(0, 30)) * 120
+        tape.track.begin_spurt()
+        for _ in range(data.draw(st.integers(1, 25))):
+            if data.draw(st.integers(0, 9)) == 0:
+                tape.track.miss(packet(0), at, FRAME, chunk_samples=10 * FRAME, now=tape.now)
+                at += FRAME
+            assert tape.write(number, at) is None
+            sent.append(packet(number))
+            number, at = number + 1, at + FRAME
+            if data.draw(st.booleans()):
+                tape.flush(0.01)
+        at -= tape.track.move_spurt(data.draw(st.integers(0, 40)) * 120)
+        assert at == tape.track.end
+    found = [p for chunk in tape.finish() for p in chunk]
+    assert [p.opus for p in found if not is_missing(p.opus)] == sent
+    assert all(one.end_sample <= two.at_sample for one, two in pairwise(found))

@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import Sequence
 
 from discord_recorder.recording.context import Context
-from discord_recorder.recording.queue import SqlTranscodeQueue
+from discord_recorder.recording.queue import SqlTranscodeQueue, Transcoded
 from discord_recorder.storage import chunks
 from discord_recorder.storage.records import Chunk, NewChunk, TranscodeStatus
+from discord_recorder.storage.stretches import Stretches
 from tests.recording.conftest import NewContext
 from tests.support.clock import START, FakeClock
 from tests.support.rows import MEETING_ID, a_chunk
+
+
+def transcoded(sha256: str) -> Transcoded:
+    return Transcoded(sha256=sha256, stretches=Stretches(heard=[(0, 480)]))
 
 
 async def enqueued(queue: SqlTranscodeQueue, context: Context, new: Sequence[NewChunk]) -> list[Chunk]:
@@ -55,10 +60,11 @@ async def test_done(context: Context, clock: FakeClock) -> None:
     await enqueued(queue, context, [a_chunk(0), a_chunk(1)])
     claimed = await queue.claim(4)
     clock.advance(5)
-    assert await queue.done([(chunk, "ab" * 32) for chunk in claimed]) == claimed
+    assert await queue.done([(chunk, transcoded("ab" * 32)) for chunk in claimed]) == claimed
     assert {(r.transcode_status, r.sha256, r.owner, r.lease_expires_at) for r in await rows(context)} == {
         (TranscodeStatus.DONE, "ab" * 32, None, None)
     }
+    assert {row.stretches for row in await rows(context)} == {'{"heard":[[0,480]],"lost":[],"concealed":0}'}
     assert {(row.completed_at - START).total_seconds() for row in await rows(context) if row.completed_at} == {5.0}
 
 
@@ -74,11 +80,11 @@ async def test_a_dead_workers_job_is_taken_over_when_its_lease_ends(
     (taken,) = await heir.claim(4)
     assert taken.id == lost.id
     assert taken.owner != lost.owner
-    assert await slow.done([(lost, "00" * 32)]) == [], "it is too late"
+    assert await slow.done([(lost, transcoded("00" * 32))]) == [], "it is too late"
     await slow.failed(lost, "I was slow")
     await slow.give_back([lost])
     assert (await rows(context))[0].owner == taken.owner
-    assert await heir.done([(taken, "11" * 32)]) == [taken]
+    assert await heir.done([(taken, transcoded("11" * 32))]) == [taken]
     assert (await rows(context))[0].sha256 == "11" * 32
 
 
@@ -127,7 +133,7 @@ async def test_two_recorders_never_work_on_one_chunk(context: Context, new_conte
     async def work(queue: SqlTranscodeQueue) -> None:
         while claimed := await queue.claim(3):
             worked_on.extend(chunk.id for chunk in claimed)
-            await queue.done([(chunk, "00" * 32) for chunk in claimed])
+            await queue.done([(chunk, transcoded("00" * 32)) for chunk in claimed])
 
     await asyncio.gather(*(work(queue) for queue in queues * 2))
     assert sorted(worked_on) == [chunk.id for chunk in made]

@@ -166,7 +166,7 @@ class TestWhatIsNeeded:
             await session.push_audio_data(to_pcm(tone(RATE)), user_id=BOB)
             await stopped(services)
             before = files_in(services.settings.recordings_dir)
-            assert len(before) == 5
+            assert len(before) == 6
             clock.advance(3600 * 1000)
             await services.discord_recorder_service.cleanup_old_temp_recordings_once(0)
             assert files_in(services.settings.recordings_dir) == before

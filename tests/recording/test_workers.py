@@ -135,8 +135,4 @@ async def test_silence_needs_no_ffmpeg(open_services: OpenServices, unreliable: 
         recording = await stopped(services)
     assert unreliable.calls == []
     assert recording["status"] == "complete"
-    assert {user: len(sound_of(recording, user)) for user in (ALICE, BOB, None)} == {
-        ALICE: 5 * RATE,
-        BOB: 3 * RATE,
-        None: 5 * RATE,
-    }
+    assert {len(sound_of(recording, user)) for user in (ALICE, BOB, None)} == {5 * RATE}

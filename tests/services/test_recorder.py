@@ -227,6 +227,7 @@ class TestStatus:
             "chunk_statuses": {"queued": 0, "in_progress": 0, "done": 0, "failed": 0},
             "buffer_size_bytes": 0,
             "dropped_bytes": 0,
+            "notes": 0,
             "warnings": [],
             "tracks": [],
             "packets": {"received": 0, "stored": 0, "plain": 0, "parked": 0, "dropped": {}, "kernel_dropped": 0},

@@ -11,9 +11,11 @@ from discord_recorder.ids import MeetingId
 from discord_recorder.storage import chunks, meetings
 from discord_recorder.storage.database import Database
 from discord_recorder.storage.records import Chunk, MeetingStatus, NewChunk, TranscodeStatus
+from discord_recorder.storage.stretches import Stretches
 from tests.support.rows import ALICE_TRACK, BOB_TRACK, MEETING_ID, STARTED_AT, a_chunk, a_meeting
 
 OTHER_MEETING = MeetingId("fedcba9876543210")
+SPEECH = Stretches(heard=[(480_960, 500_000)], lost=[(481_920, 482_880)], concealed_samples=960)
 
 
 async def added(database: Database, new: Sequence[NewChunk]) -> list[Chunk]:
@@ -165,7 +167,7 @@ class TestDone:
         await settled(database, first, TranscodeStatus.QUEUED, error="it failed once")
         (again,) = await claimed(database)
         ended_at = STARTED_AT + timedelta(minutes=1)
-        assert await database.write(chunks.done, again, "ab" * 32, ended_at)
+        assert await database.write(chunks.done, again, "ab" * 32, SPEECH, ended_at)
         row, neighbour = await everything(database)
         assert row == dataclasses.replace(
             again,
@@ -175,9 +177,11 @@ class TestDone:
             sha256="ab" * 32,
             completed_at=ended_at,
             error=None,
+            stretches=SPEECH.to_json(),
         )
+        assert Stretches.from_json(row.stretches or "") == SPEECH
         assert neighbour.transcode_status is TranscodeStatus.IN_PROGRESS
-        assert not await database.write(chunks.done, again, "cd" * 32, STARTED_AT), "it is settled already"
+        assert not await database.write(chunks.done, again, "cd" * 32, SPEECH, STARTED_AT), "it is settled already"
         assert (await everything(database))[0] == row
 
     async def test_only_by_who_has_it_in_hand(self, database: Database) -> None:
@@ -186,9 +190,9 @@ class TestDone:
         (second,) = await claimed(database, now=2000.0, owner="me")
         (third,) = await claimed(database, now=3000.0, owner="heir")
         for chunk in (queued, first, second, dataclasses.replace(third, owner="me")):
-            assert not await database.write(chunks.done, chunk, "00" * 32, STARTED_AT)
+            assert not await database.write(chunks.done, chunk, "00" * 32, SPEECH, STARTED_AT)
         assert await everything(database) == [third]
-        assert await database.write(chunks.done, third, "11" * 32, STARTED_AT)
+        assert await database.write(chunks.done, third, "11" * 32, SPEECH, STARTED_AT)
 
 
 class TestAfterACrash:

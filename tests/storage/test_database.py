@@ -43,6 +43,16 @@ ROWS_OF = {
         " (7, '1001', 'speaker', 'Ada', '0123456789abcdef/1001.mp3', 960000, 4711, 'aa')",
     ],
 }
+ROWS_OF["0002"] = [
+    *ROWS_OF["0001"],
+    "INSERT INTO marks (meeting_id, kind, track, at_sample, sample_count, wall_at, wall_ms, reason, user_id, text)"
+    " VALUES ('0123456789abcdef', 'note', NULL, 48000, 0, '2026-03-01 12:00:01.123456', 0, NULL, '1001', 'Budget')",
+    "UPDATE meetings SET duration_samples = 960000, packets = '{}'",
+    'UPDATE temp_recordings SET stretches = \'{"heard": [], "lost": [], "concealed": 0}\'',
+    "UPDATE recordings SET manifest_key = '0123456789abcdef/manifest.json', duration_samples = 960000",
+    "UPDATE recording_tracks SET heard_samples = 480000, lost_samples = 0, concealed_samples = 0,"
+    " undecryptable_samples = 0, longest_gap_samples = 480000",
+]
 """For each released revision, rows as that release wrote them; they have to be readable for ever."""
 
 

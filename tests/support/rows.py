@@ -5,12 +5,14 @@ from typing import Any
 
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage.records import (
+    Chunk,
     Meeting,
     MeetingStatus,
     NewChunk,
     RecordingTrack,
     Track,
     TrackKind,
+    TranscodeStatus,
 )
 
 STARTED_AT = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -67,3 +69,23 @@ def a_track(track: Track = ALICE_TRACK, **values: Any) -> RecordingTrack:
         "sha256": "0" * 64,
     }
     return RecordingTrack(**{**given, **values})
+
+
+def a_chunk_row(number: int = 0, **values: Any) -> Chunk:
+    """The row of that chunk, DONE."""
+    new = a_chunk(number)
+    given: dict[str, Any] = {name: getattr(new, name) for name in NewChunk.__dataclass_fields__}
+    given |= {
+        "id": number + 1,
+        "transcode_status": TranscodeStatus.DONE,
+        "attempts": 1,
+        "owner": None,
+        "lease_expires_at": None,
+        "not_before": 0.0,
+        "error": None,
+        "created_at": STARTED_AT,
+        "completed_at": STARTED_AT,
+        "sha256": "0" * 64,
+        "cleaned": True,
+    }
+    return Chunk(**{**given, **values})

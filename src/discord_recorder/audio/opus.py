@@ -24,10 +24,22 @@ _CELT: Final = (120, 240, 480, 960)
 _FRAME_SAMPLES: Final = 3 * _SILK + 2 * _HYBRID + 4 * _CELT
 """Samples of one frame by the TOC's configuration number: the sizes of each mode, for each of its bandwidths."""
 
+_SIZES: Final = (
+    *(range(first, first + len(_SILK)) for first in (0, 4, 8)),
+    *(range(first, first + len(_HYBRID)) for first in (12, 14)),
+    *(range(first, first + len(_CELT)) for first in (16, 20, 24, 28)),
+)
+"""The configuration numbers of each mode and bandwidth, shortest frame first."""
+
+_CELT_LIKE: Final = (16, 20, 20, 24, 28, 16, 20, 24, 28)
+"""For each of `_SIZES` the CELT configurations of the same bandwidth, or the next wider one: their first number."""
+
 _MAX_FRAME_BYTES: Final = 1275  # R2
 _TWO_BYTE_LENGTH: Final = 252
 _MORE_PADDING: Final = 255  # 254 bytes of padding, and one more byte that tells of padding
-_ONE_FRAME, _TWO_EQUAL, _TWO_FRAMES = range(3)  # the TOC's code; 3 is any number of frames
+_ONE_FRAME, _TWO_EQUAL, _TWO_FRAMES, _MANY_FRAMES = range(4)  # the TOC's code
+_MOST_FRAMES: Final = MAX_PACKET_SAMPLES // UNIT_SAMPLES
+_MARKER_BYTES: Final = 2  # the TOC, and how many frames
 
 
 def packet_samples(packet: bytes) -> int:
@@ -83,6 +95,43 @@ def lost_frame(packet: bytes) -> tuple[bytes, int]:
     return bytes((packet[0] & 0xFC,)), _FRAME_SAMPLES[packet[0] >> 3]
 
 
+def frame_samples(packet: bytes) -> int:
+    """Samples of each of a packet's frames, by its TOC byte."""
+    return _FRAME_SAMPLES[packet[0] >> 3]
+
+
+def missing_packet(like: bytes, samples: int) -> bytes:
+    """A marker: the packet that stands, in our files, for `samples` of a track that were sent and never came.
+
+    It is a packet of code 3 whose frames have no bytes (section 3.2.5), which every decoder takes for lost ones and
+    conceals. Its frames are of the mode and bandwidth of `like`, as long as those where that fits. SILK has none
+    shorter than 10 ms: such lengths are of CELT frames, which are concealed in the mode of the packet before all the
+    same.
+
+    A sender may make such a packet too, of three or more frames that are all not worth sending (DTX), which says the
+    same: there is nothing to decode.
+
+    Args:
+        like: a packet next to it.
+        samples: 120 to 5760, a multiple of 120.
+
+    Raises:
+        OpusError: no packet lasts so long.
+    """
+    if not UNIT_SAMPLES <= samples <= MAX_PACKET_SAMPLES or samples % UNIT_SAMPLES:
+        raise OpusError(f"no Opus packet lasts {samples} samples")
+    configuration = like[0] >> 3
+    group = next(number for number, sizes in enumerate(_SIZES) if configuration in sizes)
+    choices = (configuration, *reversed(_SIZES[group]), *range(_CELT_LIKE[group] + 3, _CELT_LIKE[group] - 1, -1))
+    chosen = next(number for number in choices if not samples % _FRAME_SAMPLES[number])
+    return bytes((chosen << 3 | like[0] & 4 | 3, samples // _FRAME_SAMPLES[chosen]))
+
+
+def is_missing(packet: bytes) -> bool:
+    """Whether a packet is a marker of `missing_packet`: code 3, no flags, and no byte for any of its frames."""
+    return len(packet) == _MARKER_BYTES and packet[0] & 3 == _MANY_FRAMES and 0 < packet[1] <= _MOST_FRAMES
+
+
 def silence(samples: int) -> list[bytes]:
     """The fewest packets that are silence and last `samples`.
 
@@ -95,9 +144,9 @@ def silence(samples: int) -> list[bytes]:
         raise OpusError(f"no Opus packets last {samples} samples: it takes a multiple of {UNIT_SAMPLES}")
     packets = [_LONGEST_SILENCE] * (samples // MAX_PACKET_SAMPLES)
     samples %= MAX_PACKET_SAMPLES
-    for frame_samples, packet in _SILENCES:
-        packets += [packet] * (samples // frame_samples)
-        samples %= frame_samples
+    for lasting, packet in _SILENCES:
+        packets += [packet] * (samples // lasting)
+        samples %= lasting
     return packets
 
 

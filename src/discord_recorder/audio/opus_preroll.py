@@ -46,6 +46,19 @@ class OpusPreroll:
         while len(packets) > LEAST_PACKETS and packets[0][2] <= end - OPUS_PREROLL_SAMPLES:
             packets.popleft()
 
+    def move(self, since_sample: int, samples: int) -> None:
+        """Packets from that place on belong so many samples earlier."""
+        self._packets = deque(
+            (opus, at - samples, end - samples) if at >= since_sample else (opus, at, end)
+            for opus, at, end in self._packets
+        )
+
+    def replace(self, opus: bytes, at_sample: int) -> None:
+        """A packet came late for a place at which another stands for it."""
+        for number, (_, at, end) in enumerate(self._packets):
+            if at == at_sample:
+                self._packets[number] = (opus, at, end)
+
     def packets(self) -> list[tuple[bytes, int]]:
         """The packets a new chunk's file begins with, each with its place, as `OggOpusWriter.write` takes them."""
         return [(opus, at_sample) for opus, at_sample, _ in self._packets]

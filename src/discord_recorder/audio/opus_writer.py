@@ -35,7 +35,8 @@ MAX_PACKET_BYTES: Final = 65_024
 PAGE_SAMPLES: Final = SAMPLE_RATE
 """A page is closed after a second at the latest, so that players find their way in a file that was written at once."""
 
-_LATEST_SAMPLE: Final = 2**62
+LATEST_SAMPLE: Final = 2**62
+"""No packet is placed there or later."""
 
 
 class OggOpusWriter:
@@ -98,6 +99,20 @@ class OggOpusWriter:
         self._close_page()
         return self.take()
 
+    def mark(self) -> tuple[bytes, int]:
+        """As `flush`, and the number of the next page, to `rewind` to."""
+        return self.flush(), self._sequence
+
+    def rewind(self, page: int) -> None:
+        """Forget all that was written since `mark` gave that number: the caller writes it anew."""
+        self._check_open()
+        self._packets.clear()
+        self._lacings.clear()
+        self._pages.clear()
+        self._segments = 0
+        self._sequence = page
+        self._end = None
+
     def finish(self, end_sample: int | None = None) -> bytes:
         """Give the rest, and the mark of the stream's end.
 
@@ -124,7 +139,7 @@ class OggOpusWriter:
     def _begin_page(self, opus: bytes, at_sample: int) -> None:
         if len(opus) > MAX_PACKET_BYTES:
             raise OpusError(f"an Opus packet of {len(opus)} bytes; {MAX_PACKET_BYTES} are the most")
-        if not 0 <= at_sample < _LATEST_SAMPLE:
+        if not 0 <= at_sample < LATEST_SAMPLE:
             raise OggError(f"no packet can be placed at sample {at_sample}")
         self._check_open()
         self._close_page()

@@ -106,8 +106,7 @@ class Archive:
         chunks.remove(tx, [chunk.id for chunk in chunks.of_meeting(tx, meeting_id)])
         meetings.remove(tx, meeting_id)
         meetings.note_deletion(tx, meeting_id)
-        tracks = [track for recording in found for track in recording.tracks]
-        return [key for track in tracks for key in (track.key, track.master_key) if key]
+        return [key for recording in found for key in recording.keys]
 
     def _delete_files(self, meeting_id: MeetingId, keys: Sequence[str]) -> None:
         shutil.rmtree(self._context.meeting_folder(meeting_id), ignore_errors=True)

@@ -1,27 +1,32 @@
-"""Assembly: chunks that are DONE become growing tracks and a growing mix, while the meeting still goes on.
+"""Assembly: chunks that are DONE become growing tracks, masters and a growing mix, while the meeting still goes on.
 
 What is left for the moment of promotion does then not depend on how long the meeting was. The rows are the truth and
 the chunks' MP3s stay until promotion, so everything here can be made again from them after a crash.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from discord_recorder.audio.framefile import FinishedTrack
 from discord_recorder.audio.mix import mix_frames, needed_frames
 from discord_recorder.audio.mp3 import determined_frames, frame_count
+from discord_recorder.audio.pcm import SAMPLE_RATE
 from discord_recorder.audio.splice import SplicedTrack
 from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
-from discord_recorder.recording.mix_windows import window_frames, windows_that_need
-from discord_recorder.storage import chunks
+from discord_recorder.recording.masters import FILL_SAMPLES, MASTER_OPUS, Masters, MasterTrack, finish_masters
+from discord_recorder.recording.mix_windows import WINDOW_FRAMES, window_frames, windows_that_need
+from discord_recorder.storage import chunks, meetings
 from discord_recorder.storage.files import make_folder
-from discord_recorder.storage.records import MIX_TRACK, Chunk, Track, TranscodeStatus
+from discord_recorder.storage.records import MIX_TRACK, Chunk, Meeting, Track, TranscodeStatus
 
 log = logging.getLogger(__name__)
 
@@ -29,22 +34,52 @@ OpenTracks = Callable[[], Mapping[Track, int]]
 """Session time, in samples, at which each track's audio begins that is in no sealed chunk yet."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """A meeting's finished files, still in the temp folder.
+
+    Args:
+        files: the MP3 of each speaker and, for more than one, the mix.
+        masters: the Opus of each speaker, as far as there is any.
+        mix_error: what kept the mix from being made.
+    """
+
+    files: Mapping[Track, FinishedTrack]
+    masters: Masters
+    mix_error: FfmpegError | Mp3Error | None
+
+
 @dataclass(slots=True)
 class _Lane:
     """One speaker's growing track, and its chunks that are not in it yet, in order of session time."""
 
     spliced: SplicedTrack
+    master: MasterTrack | None
     waiting: deque[Chunk] = field(default_factory=deque)
     end_sample: int = 0
 
 
 class MeetingAssembly:
-    """The growing files of one meeting; only the meeting's owner has one."""
+    """The growing files of one meeting; only the meeting's owner has one.
 
-    def __init__(self, context: Context, meeting_id: MeetingId, open_tracks: OpenTracks = dict) -> None:
+    Args:
+        context: collaborators.
+        meeting_id: the meeting.
+        open_tracks: tells what is in no sealed chunk yet.
+        session_samples: tells session time, as long as it goes on.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        meeting_id: MeetingId,
+        open_tracks: OpenTracks = dict,
+        session_samples: Callable[[], int] = int,
+    ) -> None:
         self._context = context
         self._meeting_id = meeting_id
         self._open_tracks = open_tracks
+        self._session_samples = session_samples
         self._lanes: dict[Track, _Lane] = {}
         self._known: set[int] = set()
         self._failed: set[int] = set()
@@ -84,36 +119,50 @@ class MeetingAssembly:
         """Splice what is DONE, and mix what is complete by now."""
         async with self._lock:
             await self._splice()
+            if not self._lanes:
+                return
+            ready = self._ready_sample()
+            await asyncio.to_thread(self._fill_masters, ready - FILL_SAMPLES, tuple(self._lanes.values()))
+            await asyncio.to_thread(self._fill_tracks, determined_frames(ready - FILL_SAMPLES))
             if len(self._lanes) > 1:
-                await self._mix_up_to(self._ready_frames())
+                await self._mix_up_to(determined_frames(ready))
 
-    async def finish(self) -> tuple[dict[Track, FinishedTrack], FfmpegError | Mp3Error | None]:
-        """Complete all files: each speaker's and, for more than one, the mix.
+    async def finish(self) -> Assembled:
+        """Complete all files: each speaker's and, for more than one, the mix; all of the same length.
 
-        Gives the finished files, still in the temp folder, and the error that kept the mix from being made, if any.
-        Raises `StorageError` or `OSError` when the disk does not take them. May be called again.
+        That is the length of the session, or of the longest track where that is longer or nobody knows. Raises
+        `StorageError` or `OSError` when the disk does not take the MP3s. May be called again.
         """
         async with self._lock:
-            self.expect(await self._context.database.read(chunks.of_meeting, self._meeting_id))
+            meeting, rows = await self._context.database.read(_all_of, self._meeting_id)
+            self.expect(rows)
             await self._splice()
-            lanes = {track: (lane.spliced, lane.end_sample) for track, lane in self._lanes.items()}
+            duration_samples = (meeting.duration_samples if meeting else None) or 0
+            session_samples = max([duration_samples, *(row.end_sample for row in rows)])
+            growing = {track: lane.master for track, lane in self._lanes.items() if lane.master is not None}
+            masters = await finish_masters(growing, rows, session_samples)
+            lanes = {track: lane.spliced for track, lane in self._lanes.items()}
             mix_error = None
+            longest = max((lane.end_sample for lane in self._lanes.values()), default=0)
             if len(lanes) > 1:
-                end_sample = max(end for _, end in lanes.values())
                 try:
-                    await self._mix_up_to(frame_count(end_sample), to_the_end=True)
+                    await self._mix_up_to(
+                        max(frame_count(longest), self._mixed_windows * WINDOW_FRAMES), to_the_end=True
+                    )
                 except (FfmpegError, Mp3Error) as error:
                     mix_error = error
                 else:
-                    lanes[MIX_TRACK] = (self._mix_track(), end_sample)
+                    lanes[MIX_TRACK] = self._mix_track()
             finished = await asyncio.gather(
-                *(asyncio.to_thread(spliced.finish, end_sample) for spliced, end_sample in lanes.values())
+                *(asyncio.to_thread(spliced.finish, session_samples) for spliced in lanes.values())
             )
-            return dict(zip(lanes, finished, strict=True)), mix_error
+            return Assembled(files=dict(zip(lanes, finished, strict=True)), masters=masters, mix_error=mix_error)
 
     async def _run(self) -> None:
         while True:
-            await self._kicked.wait()
+            with contextlib.suppress(TimeoutError):  # while nobody speaks, silence is written as time goes by
+                async with asyncio.timeout(FILL_SAMPLES / SAMPLE_RATE):
+                    await self._kicked.wait()
             self._kicked.clear()
             try:
                 await self.advance()
@@ -138,6 +187,8 @@ class MeetingAssembly:
                 else:
                     self._failed.add(head.id)
                 lane.waiting.popleft()
+                if lane.master is not None:
+                    await asyncio.to_thread(lane.master.add, head)
 
     async def _add(self, lane: _Lane, chunk: Chunk) -> None:
         first, last = determined_frames(chunk.start_sample), frame_count(chunk.end_sample)
@@ -145,7 +196,16 @@ class MeetingAssembly:
         await asyncio.to_thread(lane.spliced.add, first, mp3, start_sample=chunk.start_sample)
         self._dirty_windows.update(windows_that_need(first, last, self._mixed_windows))
 
-    def _ready_frames(self) -> int:
+    def _fill_masters(self, until_sample: int, lanes: Sequence[_Lane]) -> None:
+        for lane in lanes:
+            if lane.master is not None:
+                lane.master.fill(until_sample)
+
+    def _fill_tracks(self, frames: int) -> None:
+        for lane in tuple(self._lanes.values()):
+            lane.spliced.reach(frames)
+
+    def _ready_sample(self) -> int:
         """Up to where no track is going to change any more, as far as can be told.
 
         A speaker who pushes nothing does not hold the mix back; audio that comes later all the same, at a time that
@@ -156,7 +216,7 @@ class MeetingAssembly:
             if lane.waiting:
                 changing[track] = min(changing.get(track, lane.waiting[0].start_sample), lane.waiting[0].start_sample)
         longest = max(lane.end_sample for lane in self._lanes.values())
-        return determined_frames(min([longest, *changing.values()]))
+        return min([max(longest, self._session_samples() - FILL_SAMPLES), *changing.values()])
 
     async def _mix_up_to(self, ready: int, *, to_the_end: bool = False) -> None:
         for window in sorted(self._dirty_windows):
@@ -186,7 +246,9 @@ class MeetingAssembly:
 
     def _lane(self, track: Track) -> _Lane:
         if track not in self._lanes:
-            self._lanes[track] = _Lane(SplicedTrack(self._folder(track) / "track.mp3"))
+            folder, keeps_opus = self._folder(track), self._context.settings.keep_opus
+            master = MasterTrack(folder / MASTER_OPUS, self._context.temp_file) if keeps_opus else None
+            self._lanes[track] = _Lane(SplicedTrack(folder / "track.mp3"), master)
         return self._lanes[track]
 
     def _mix_track(self) -> SplicedTrack:
@@ -198,3 +260,7 @@ class MeetingAssembly:
         folder = self._context.track_folder(self._meeting_id, track)
         make_folder(folder)
         return folder
+
+
+def _all_of(tx: Connection, meeting_id: MeetingId) -> tuple[Meeting | None, list[Chunk]]:
+    return meetings.get(tx, meeting_id), chunks.of_meeting(tx, meeting_id)

@@ -54,6 +54,7 @@ class Finalizer:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        await self._promoter.aclose()
 
     def adopt(self, meeting_id: MeetingId, assembly: MeetingAssembly) -> None:
         """Use the assembly of the session that captured the meeting."""

@@ -10,24 +10,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
-from discord_recorder.audio.opus import SILENCE, packet_samples
-from discord_recorder.audio.pcm import SAMPLE_RATE, samples_to_ms
+from discord_recorder.audio.opus import packet_samples
+from discord_recorder.audio.pcm import SAMPLE_RATE
 from discord_recorder.errors import OggError, OpusError
-from discord_recorder.ids import MeetingId
 from discord_recorder.recording.chunk_file import ClosedChunk
-from discord_recorder.recording.live_events import EventLog
 from discord_recorder.recording.live_track import LiveTrack
-from discord_recorder.recording.placement import StreamPlacement
-from discord_recorder.storage.records import Track
-from discord_recorder.voice.counters import Outcome, PacketLedger, Tally
+from discord_recorder.recording.mark_log import MarkLog
+from discord_recorder.recording.placement import BEGUN, MISSING, SETTLED, StreamPlacement
+from discord_recorder.recording.session_time import SessionTime
+from discord_recorder.storage.records import MarkKind, Track
+from discord_recorder.voice.counters import UNOPENED, Outcome, PacketLedger, Tally
 from discord_recorder.voice.frames import OpusFrame
+from discord_recorder.voice.rtp import FRAME_SAMPLES
 from discord_recorder.voice.sink import Ended, GapReason, Segment
 
 log = logging.getLogger(__name__)
 
+FLUSH_AGE_SECONDS: Final = 0.035
+"""Frames of which one arrived so long ago are written at once: they share a page with those of their batch."""
+
 FLUSH_SECONDS: Final = 0.06
-"""How long a frame may wait for others to share a page with. The voice client hands frames on up to 20 ms after they
-arrived, so this leaves 20 of the 100 ms within which they are to be in a file."""
+"""How long younger ones may wait for the next batch. The voice client hands them on up to 50 ms after they arrived, so
+all are in a file within 100 ms."""
 
 MAX_SPEAKERS: Final = 2_000
 """Tracks of one session; frames of any more speakers are dropped and counted."""
@@ -41,13 +45,20 @@ MakeTrack = Callable[[Track], LiveTrack]
 class _Speaker:
     """A speaker's track and tally."""
 
-    __slots__ = ("is_dirty", "name", "tally", "track")
+    __slots__ = ("_unopened", "is_dirty", "name", "tally", "track")
 
     def __init__(self, name: Track, track: LiveTrack, tally: Tally) -> None:
         self.name = name
         self.track = track
         self.tally = tally
         self.is_dirty = False
+        self._unopened = 0
+
+    def newly_unopened(self) -> int:
+        """Frames since the last call that came and could not be opened."""
+        dropped = self.tally.dropped
+        before, self._unopened = self._unopened, sum(dropped[outcome] for outcome in UNOPENED)
+        return self._unopened - before
 
 
 class _Stream:
@@ -65,8 +76,8 @@ class LiveCapture:
     """A session's `voice.sink.VoiceSink`. Made by `DiscordSessionHandler.go_live`; belongs to its event loop.
 
     Args:
-        meeting_id: for the log.
-        started: session time 0, in monotonic seconds.
+        time: session time; what arrives in its pauses is not recorded.
+        marks: told what happens to the voice connection.
         monotonic: the clock of the frames' arrival.
         make_track: makes the track of a new speaker.
         chunk_samples: gives the length of a chunk as it is now.
@@ -78,8 +89,8 @@ class LiveCapture:
     def __init__(
         self,
         *,
-        meeting_id: MeetingId,
-        started: float,
+        time: SessionTime,
+        marks: MarkLog,
         monotonic: Callable[[], float],
         make_track: MakeTrack,
         chunk_samples: Callable[[], int],
@@ -89,10 +100,9 @@ class LiveCapture:
     ) -> None:
         self.ledger = PacketLedger()
         """Where every datagram of the session ends; frames that are not stored after all are withdrawn here."""
-        self.events = EventLog()
-        self.started = started
-        """Session time 0, in monotonic seconds."""
-        self._meeting_id = meeting_id
+        self.marks = marks
+        """What happens to the call, on the session's clock."""
+        self._time = time
         self._monotonic = monotonic
         self._make_track = make_track
         self._chunk_samples = chunk_samples
@@ -103,28 +113,27 @@ class LiveCapture:
         self._streams: dict[int, _Stream] = {}
         self._dirty: list[_Speaker] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._refusing: Outcome | None = None
+        self._refuses = False
         self._ended_at: float | None = None
         self._has_ended = False
+
+    @property
+    def started(self) -> float:
+        """Session time 0, in monotonic seconds; pauses that stop session time move it."""
+        return self._time.started
 
     # --- what the voice client tells
 
     def on_segment(self, segment: Segment) -> None:
         """A new connection: its streams begin where they arrive."""
         self._streams.clear()
-        at_ms = self._session_ms(segment.started)
-        self.events.connected(at_ms, segment.channel_id)
-        log.info(
-            "A voice connection began",
-            extra={"meeting": self._meeting_id, "segment": segment.number, "at_ms": at_ms},
-        )
+        self.marks.connected(segment.started, segment.number, segment.channel_id)
 
     def on_frames(self, frames: Sequence[OpusFrame]) -> None:
         """Put frames at their places; they are in the files `FLUSH_SECONDS` later."""
-        if self._refusing is not None:
-            self._refuse(frames, self._refusing)
-            return
-        now, chunk_samples, started = self._monotonic(), self._chunk_samples(), self.started
+        if self._refuses or self._time.was_paused:
+            frames = self._sift(frames)
+        now, chunk_samples = self._monotonic(), self._chunk_samples()
         streams, dirty = self._streams, self._dirty
         for frame in frames:
             stream = streams.get(frame.ssrc)
@@ -133,46 +142,31 @@ class LiveCapture:
                 if stream is None:
                     continue
             speaker = stream.speaker
-            track = speaker.track
-            opus = frame.opus
             try:
-                samples = packet_samples(opus)
-                at = stream.placement.place(
-                    frame.sequence,
-                    frame.timestamp,
-                    samples,
-                    arrived_sample=max(0, round((frame.arrived - started) * SAMPLE_RATE)),
-                    is_silent=opus == SILENCE,
-                    free_from=track.end,
-                )
-                if at is None:
-                    speaker.tally.withdraw(Outcome.OVERLAPPING)
-                    continue
-                if (outcome := track.write(opus, at, samples, chunk_samples=chunk_samples, now=now)) is not None:
-                    speaker.tally.withdraw(outcome)
-                    continue
+                outcome = self._put(frame, stream.placement, speaker, chunk_samples, now)
             except (OpusError, OggError):
-                speaker.tally.withdraw(Outcome.NOT_OPUS)
-                continue
+                outcome = Outcome.NOT_OPUS
             except OSError as error:
-                speaker.tally.withdraw(Outcome.NOT_RECORDED)
+                outcome = Outcome.NOT_RECORDED
                 self._on_disk_error(error)
-                continue
+            except Exception:
+                outcome = Outcome.NOT_RECORDED
+                log.exception("A frame was not recorded")
+            if outcome is not None:
+                speaker.tally.withdraw(outcome)
             if not speaker.is_dirty:
                 speaker.is_dirty = True
                 dirty.append(speaker)
-        if dirty and self._timer is None:
+        if not frames or not dirty:
+            return
+        if now - frames[0].arrived >= FLUSH_AGE_SECONDS:
+            self.flush()
+        elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
     def on_gap(self, start: float, end: float, reason: GapReason) -> None:
         """Nothing was heard of anybody: told in the status and the log; in the tracks it is silence."""
-        at_ms, ends_ms = self._session_ms(start), self._session_ms(end)
-        self.events.gap(at_ms, ends_ms, reason)
-        log.warning(
-            "Nothing was heard for a while: %s",
-            reason,
-            extra={"meeting": self._meeting_id, "at_ms": at_ms, "ends_ms": ends_ms},
-        )
+        self.marks.disconnected(start, end, reason)
 
     def on_speaker(self, user_id: int, *, joined: bool) -> None:
         """A track begins with a speaker's first frame, so there is nothing to do."""
@@ -182,8 +176,7 @@ class LiveCapture:
         if self._has_ended:
             return
         self._has_ended = True
-        self.events.ended(self._session_ms(self._monotonic()), str(ended))
-        log.info("The voice connection ended: %s", ended, extra={"meeting": self._meeting_id})
+        self.marks.ended(self._monotonic(), str(ended))
         self._on_voice_ended(ended)
 
     # --- what the session tells
@@ -214,25 +207,28 @@ class LiveCapture:
         return chain.from_iterable(track.unsynced_descriptors() for track in self._tracks())
 
     async def pause(self) -> None:
-        """Drop and count frames from now on; returns when all that came before is written."""
-        await self._stop_for(Outcome.PAUSED)
+        """Session time is paused: return when all that came before is written."""
+        await self._settle()
 
     def resume(self) -> None:
-        """Record again. Session time went on, so the pause is a gap."""
-        if self._refusing is Outcome.PAUSED:
-            self._refusing = None
+        """Record again; streams are placed anew, as what came in the pause is not missing."""
+        for stream in self._streams.values():
+            stream.placement = StreamPlacement()
 
     async def end(self) -> None:
         """Take nothing more; returns when all that came before is written."""
-        if self._ended_at is None:
-            self._ended_at = self._monotonic()
-        await self._stop_for(Outcome.NOT_RECORDED)
+        self.break_off()
+        await self._settle()
+        for speaker in self._speakers.values():
+            end = speaker.track.end
+            if (length := min(speaker.newly_unopened() * FRAME_SAMPLES, self.duration_samples - end)) > 0:
+                self.marks.stretch(MarkKind.UNDECRYPTABLE, speaker.name, end, length)
 
     def break_off(self) -> None:
         """Take nothing more; the disk is not to be written to."""
         if self._ended_at is None:
             self._ended_at = self._monotonic()
-        self._refusing = Outcome.NOT_RECORDED
+        self._refuses = True
 
     def cut(self) -> None:
         """End all open chunks, however short."""
@@ -259,7 +255,7 @@ class LiveCapture:
     def duration_samples(self) -> int:
         """Session time now, or when the session ended."""
         until = self._monotonic() if self._ended_at is None else self._ended_at
-        return max(0, round((until - self.started) * SAMPLE_RATE))
+        return self._time.sample_at(until)
 
     @property
     def tracks(self) -> dict[Track, int]:
@@ -286,17 +282,65 @@ class LiveCapture:
     def _tracks(self) -> Iterator[LiveTrack]:
         return (speaker.track for speaker in self._speakers.values())
 
-    def _session_ms(self, monotonic: float) -> int:
-        return samples_to_ms(max(0, round((monotonic - self.started) * SAMPLE_RATE)))
-
-    async def _stop_for(self, outcome: Outcome) -> None:
-        self._refusing = outcome
+    async def _settle(self) -> None:
         await asyncio.gather(*(track.drain() for track in self._tracks()))
         self.cut()
+
+    def _sift(self, frames: Sequence[OpusFrame]) -> list[OpusFrame]:
+        """Those to be recorded, with their arrival as it would be without the pauses since; the others are counted."""
+        if self._refuses:
+            self._refuse(frames, Outcome.NOT_RECORDED)
+            return []
+        sifted = []
+        for frame in frames:
+            arrived = self._time.recorded_arrival(frame.arrived)
+            if arrived is None:
+                self._refuse((frame,), Outcome.PAUSED)
+            else:
+                sifted.append(frame if arrived == frame.arrived else frame._replace(arrived=arrived))
+        return sifted
 
     def _refuse(self, frames: Iterable[OpusFrame], outcome: Outcome) -> None:
         for frame in frames:
             self.ledger.tally(frame.user_id).withdraw(outcome)
+
+    def _put(
+        self, frame: OpusFrame, placement: StreamPlacement, speaker: _Speaker, chunk_samples: int, now: float
+    ) -> Outcome | None:
+        """Put a frame on its track; why it is not recorded, None when it is."""
+        track, opus = speaker.track, frame.opus
+        samples = packet_samples(opus)
+        place = placement.place(
+            frame.sequence,
+            frame.timestamp,
+            opus,
+            samples,
+            arrived_sample=max(0, round((frame.arrived - self.started) * SAMPLE_RATE)),
+            free_from=track.end,
+        )
+        if news := placement.news:
+            if news & MISSING:
+                track.miss(opus, *placement.missing, chunk_samples=chunk_samples, now=now)
+            if news & BEGUN:
+                track.begin_spurt()
+            if (unopened := speaker.newly_unopened()) and isinstance(place, int):
+                self._tell_unopened(speaker, unopened * samples, placement, place)
+        if not isinstance(place, int):
+            return place
+        outcome = track.write(opus, place, samples, chunk_samples=chunk_samples, now=now)
+        if news & SETTLED:
+            placement.moved(track.move_spurt(placement.shift))
+        return outcome
+
+    def _tell_unopened(self, speaker: _Speaker, samples: int, placement: StreamPlacement, before: int) -> None:
+        """Frames that did not open are given up before later ones are handed on: they are missing before these."""
+        if placement.news & MISSING:
+            at, length = placement.missing
+        else:
+            length = min(samples, before - min(before, speaker.track.end))
+            at = before - length
+        if length:
+            self.marks.stretch(MarkKind.UNDECRYPTABLE, speaker.name, at, min(length, samples))
 
     def _new_stream(self, frame: OpusFrame) -> _Stream | None:
         speaker = self._speakers.get(frame.user_id)

@@ -26,6 +26,15 @@ class LiveTrack(Protocol):
     def write(self, opus: bytes, at_sample: int, samples: int, *, chunk_samples: int, now: float) -> Outcome | None:
         """Take a frame; why it is not recorded, None when it is. Raises `OpusError` or `OSError` as `OpusTrack`."""
 
+    def miss(self, like: bytes, at_sample: int, samples: int, *, chunk_samples: int, now: float) -> None:
+        """Frames like that one were sent for that time, as it seems now, and are not there. Raises `OSError`."""
+
+    def begin_spurt(self) -> None:
+        """The next frame begins a talk spurt."""
+
+    def move_spurt(self, samples: int) -> int:
+        """Move the spurt to be so much earlier, where that can still be done; gives how far it was moved."""
+
     def new_encoder(self) -> None:
         """What comes next is another encoder's."""
 

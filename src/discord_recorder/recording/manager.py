@@ -21,11 +21,13 @@ from discord_recorder.recording.calls import Calls
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.disk import DiskWatch
 from discord_recorder.recording.finalizer import Finalizer
+from discord_recorder.recording.note import checked_note
 from discord_recorder.recording.queue import SqlTranscodeQueue
 from discord_recorder.recording.recovery import Recovery
 from discord_recorder.recording.retention import Retention
 from discord_recorder.recording.session import DiscordSessionHandler
 from discord_recorder.recording.sessions import Sessions
+from discord_recorder.recording.signal import Signal
 from discord_recorder.recording.status import SessionStatus
 from discord_recorder.recording.voice_port import VoicePlace, VoicePort
 from discord_recorder.recording.workers import WorkerPool
@@ -62,6 +64,7 @@ class RecordingManager:
         """What can be done with meetings that have ended."""
         self._retention = Retention(context)
         self._starting: set[Snowflake] = set()
+        self._start_ended = Signal()
         self._stopping: dict[Snowflake, asyncio.Task[bool]] = {}
         self._cleanup_task: asyncio.Task[None] | None = None
 
@@ -84,6 +87,7 @@ class RecordingManager:
             await self._end_tasks()
 
     async def _finish(self, grace: float) -> None:
+        await self._starts_ended(grace + self._context.settings.database_busy_seconds)
         self._finalizer.hurry(grace)
         stops = [
             asyncio.create_task(self.stop(channel_id, max_wait_seconds=grace, reason=SHUT_DOWN))
@@ -101,6 +105,14 @@ class RecordingManager:
             await self._finalizer.drain(grace)
         except DiscordRecorderError:
             log.exception("The last meetings could not be finished; the next start finishes them")
+
+    async def _starts_ended(self, max_wait_seconds: float) -> None:
+        """Return when no session is being started any more: what fails to start has to clean up after itself."""
+        deadline = self._context.clock.monotonic() + max_wait_seconds
+        ticket = self._start_ended.ticket()
+        while self._starting and (left := deadline - self._context.clock.monotonic()) > 0:
+            await self._start_ended.wait(ticket, left)
+            ticket = self._start_ended.ticket()
 
     async def _end_tasks(self) -> None:
         if self._cleanup_task is not None:
@@ -172,6 +184,7 @@ class RecordingManager:
             raise
         finally:
             self._starting.discard(channel)
+            self._start_ended.send()
 
     async def stop(
         self, channel_id: int | str, *, max_wait_seconds: float | None = None, reason: str = STOPPED
@@ -209,6 +222,15 @@ class RecordingManager:
         if session.is_recording or session.is_paused:
             await session.resume()
         return session.is_recording
+
+    async def add_note(self, channel_id: int | str, text: str, user_id: int | str | None = None) -> bool:
+        """Note something in a session, see `DiscordSessionHandler.add_note`; False without one."""
+        checked_note(text)
+        session = self.sessions.get(parse_snowflake(channel_id, "channel id"))
+        if session is None or not (session.is_recording or session.is_paused):
+            return False
+        await session.add_note(text, user_id)
+        return True
 
     async def status(self, channel_id: int | str) -> SessionStatus | None:
         """The state of a channel's session; None without one."""
@@ -266,7 +288,7 @@ class RecordingManager:
             try:
                 ended = await self._calls.join(place, session)
             except BaseException:
-                await session.aclose()
+                await session.aclose(is_forgotten=True)
                 await self._unregister(meeting)
                 raise
         self.sessions.add(parse_snowflake(meeting.channel_id, "channel id"), session)
@@ -291,10 +313,11 @@ class RecordingManager:
         """Forget a meeting that got no session; nothing happens when it was not registered."""
 
         def forget(tx: Connection) -> bool:
-            registered = meetings.get(tx, meeting.id) == meeting
-            if registered:
-                meetings.remove(tx, meeting.id)
-            return registered
+            found = meetings.get(tx, meeting.id)
+            if found is None or (found.owner, found.started_at) != (meeting.owner, meeting.started_at):
+                return False
+            meetings.remove(tx, meeting.id)
+            return True
 
         if await self._context.database.write(forget):
             folder = self._context.meeting_folder(meeting.id)
@@ -340,20 +363,7 @@ class RecordingManager:
         """Bring a session's audio and its end into the database; may be repeated."""
         await session.end()
         self._finalizer.adopt(session.meeting_id, session.assembly)
-        names, ended_at = session.speaker_names, self._context.clock.now()
-
-        def end(tx: Connection) -> None:
-            meetings.name_speakers(tx, session.meeting_id, names)
-            meetings.change(
-                tx,
-                session.meeting_id,
-                status=MeetingStatus.PROCESSING,
-                end_reason=reason,
-                ended_at=ended_at,
-                paused_dropped_bytes=session.dropped_bytes,
-            )
-
-        await self._context.database.write(end)
+        await session.store_end(reason)
 
     async def _promote(self, channel: Snowflake, session: DiscordSessionHandler, max_wait_seconds: float) -> bool:
         try:

@@ -10,6 +10,7 @@ from discord_recorder.audio.mp3 import determined_frames, frame_count, is_silent
 from discord_recorder.audio.splice import SplicedTrack
 from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.masters import Masters, MasterTrack, finish_masters
 from discord_recorder.recording.mix_windows import WINDOW_FRAMES, window_frames, windows_that_need
 from discord_recorder.storage.files import make_folder
 from discord_recorder.storage.records import MIX_TRACK, Chunk, Recording, Track
@@ -49,6 +50,15 @@ class Mending:
             self.finished.pop(MIX_TRACK, None)
             return error
         return None
+
+    async def make_masters(self, rows: Sequence[Chunk]) -> Masters:
+        """Make the Opus masters that could not be written when the recording was made."""
+        owed = {row.track for row in rows if row.is_in_recording} if self._context.settings.keep_opus else ()
+        growing = {
+            track: MasterTrack(self._folder / f"{track}.opus", self._context.temp_file) for track in sorted(owed)
+        }
+        total = max([self._recording.duration_samples or 0, *self._samples.values()])
+        return await finish_masters(growing, rows, total)
 
     def hold_nothing(self) -> bool:
         """True when every speaker's file is nothing but silence. Call from a thread."""

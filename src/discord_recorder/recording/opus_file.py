@@ -26,6 +26,7 @@ class OpusFile:
         self._size = 0
         self._unwritten = b""
         self._dirty = True
+        self._mark: tuple[int, int] | None = None
         self._writer = OggOpusWriter()
         for opus, at_sample in preroll:
             self._writer.write(opus, at_sample)
@@ -42,6 +43,26 @@ class OpusFile:
     def flush(self) -> None:
         """Write all packets so far, so that the death of this process cannot take them."""
         self._append(self._writer.flush())
+
+    def mark(self) -> None:
+        """Remember this place: what is written from here on may be written anew."""
+        pages, number = self._writer.mark()
+        self._append(pages)
+        self._mark = None if self._unwritten else (self._size, number)
+
+    def rewrite(self, packets: Iterable[tuple[bytes, int]]) -> bool:
+        """Put these packets in the place of all that was written since `mark`; false when that cannot be done."""
+        if self._mark is None or self._unwritten:
+            return False
+        end = self._size
+        self._size, number = self._mark
+        self._writer.rewind(number)
+        for opus, at_sample in packets:
+            self._writer.write(opus, at_sample)
+        self._append(self._writer.flush())
+        if self._size < end and not self._unwritten:
+            os.ftruncate(self._descriptor, self._size)
+        return True
 
     def unsynced_descriptor(self) -> int | None:
         """A descriptor of its own for `sync_and_close`, None when nothing was written since the last one."""

@@ -1,11 +1,12 @@
 """One speaker's Opus in a live call, cut into chunk files; knows no SQL, no event loop and no Discord."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-from discord_recorder.audio.opus import UNIT_SAMPLES
+from discord_recorder.audio.opus import UNIT_SAMPLES, missing_packet, packet_samples
 from discord_recorder.audio.opus_preroll import OPUS_PREROLL_SAMPLES, OpusPreroll
 from discord_recorder.audio.pcm import ms_to_samples
 from discord_recorder.recording.chunk_file import OPUS, ChunkPlace, ClosedChunk
@@ -19,15 +20,18 @@ HOLD_BACK_SECONDS: Final = 0.25
 HEADROOM_SAMPLES: Final = ms_to_samples(100)
 """Where there was a gap, a chunk begins so much before its first frame, for frames that it overtook."""
 
+MAX_MOVED_PACKETS: Final = 500
+"""A talk spurt of more packets is not moved any more: 10 s."""
+
 
 class _Chunk:
     """An open chunk file, the length that its frames make, and when it has to be closed."""
 
-    __slots__ = ("close_at", "file", "opened_at", "start")
+    __slots__ = ("close_at", "end", "file", "opened_at", "start")
 
     def __init__(self, file: OpusFile, *, opened_at: float) -> None:
         self.file = file
-        self.start = file.place.start_sample
+        self.start = self.end = file.place.start_sample
         self.opened_at = opened_at
         self.close_at: float | None = None
 
@@ -37,7 +41,8 @@ class OpusTrack:
 
     Frames never overlap: one whose time is taken, wholly or in part, is refused. A chunk holds only whole packets, so
     it may end up to a packet before its full length; its successor begins right there. A long gap ends a chunk, and no
-    file stands for the time in between.
+    file stands for the time in between. Where frames are known to be missing, packets that say so stand for them; a
+    frame that comes late for such a place is put beside them, and readers prefer it.
 
     Args:
         folder: of the track; made with the first chunk.
@@ -58,6 +63,8 @@ class OpusTrack:
         self._error: OSError | None = None
         self._starts: list[int] = []  # of the stretches without a gap, as far as late frames may come to them
         self._ends: list[int] = []
+        self._spurt: list[tuple[bytes, int]] | None = None  # all since it began that is in the open chunk
+        self._spurt_from = 0  # what is before belongs to others
 
     @property
     def buffered_bytes(self) -> int:
@@ -79,18 +86,54 @@ class OpusTrack:
         end = at_sample + samples
         if at_sample < self.end:
             return self._write_late(opus, at_sample, end, chunk_samples)
-        chunk = self._open
-        if chunk is None or end - chunk.start > chunk_samples:
-            chunk = self._next_chunk(at_sample, samples, chunk_samples, now)
-        chunk.file.write(opus, at_sample)
-        self._preroll.add(opus, at_sample, samples)
-        if self._ends and at_sample == self.end:
+        self._append(opus, at_sample, samples, chunk_samples, now)
+        if self._ends and self._ends[-1] == at_sample:
             self._ends[-1] = end
         else:
             self._starts.append(at_sample)
             self._ends.append(end)
-        self.end = end
         return None
+
+    def miss(self, like: bytes, at_sample: int, samples: int, *, chunk_samples: int, now: float) -> None:
+        """Frames like that one were sent for that time and are not there, as far as it is after all that is.
+
+        Raises `OSError` as `write`.
+        """
+        at, end = max(at_sample, self.end), at_sample + samples
+        frame_samples = packet_samples(like)
+        while at < end:
+            length = min(frame_samples, end - at)
+            self._append(missing_packet(like, length), at, length, chunk_samples, now)
+            at += length
+
+    def begin_spurt(self) -> None:
+        """What comes next may be moved as a whole, while it is at most 10 s long and all of it is in the open chunk."""
+        self._spurt, self._spurt_from = [], self.end
+        if self._open is not None:
+            self._open.file.mark()
+
+    def move_spurt(self, samples: int) -> int:
+        """Move the spurt to be so much earlier, as far as there is room; gives how far it was moved."""
+        spurt, chunk = self._spurt, self._open
+        if not spurt or chunk is None:
+            return 0
+        begun = self._spurt_from
+        first = min(at for _, at in spurt if at >= begun)
+        room = first - max(chunk.start, begun)
+        samples = min(samples, room - room % UNIT_SAMPLES)
+        if samples <= 0:
+            return 0
+        moved = sorted(((opus, at - samples if at >= begun else at) for opus, at in spurt), key=itemgetter(1))
+        if not chunk.file.rewrite(moved):
+            return 0
+        self._spurt = moved
+        known = bisect_left(self._starts, first)
+        self._starts[known:] = [start - samples for start in self._starts[known:]]
+        self._ends[known:] = [end - samples for end in self._ends[known:]]
+        self._preroll.move(first, samples)
+        self.end -= samples
+        chunk.end -= samples
+        return samples
 
     def new_encoder(self) -> None:
         """What comes next is another encoder's: pre-roll of this one is of no use to it."""
@@ -114,9 +157,10 @@ class OpusTrack:
         self._close_full()
         if self._open is not None:
             chunk, self._open = self._open, None
-            self._close(chunk, self.end)
+            self._close(chunk)
             self._starts.clear()
             self._ends.clear()
+            self._spurt = None
 
     def take_closed(self) -> list[ClosedChunk]:
         """The chunks that ended since the last call, oldest first; they are the caller's to seal."""
@@ -142,6 +186,20 @@ class OpusTrack:
         if self._open is not None:
             yield self._open
 
+    def _append(self, opus: bytes, at_sample: int, samples: int, chunk_samples: int, now: float) -> None:
+        """Write a packet that comes after all that is there."""
+        end = at_sample + samples
+        chunk = self._open
+        if chunk is None or end - chunk.start > chunk_samples:
+            chunk = self._next_chunk(at_sample, samples, chunk_samples, now)
+        chunk.file.write(opus, at_sample)
+        self._preroll.add(opus, at_sample, samples)
+        if self._spurt is not None:
+            self._spurt.append((opus, at_sample))
+            if len(self._spurt) > MAX_MOVED_PACKETS:
+                self._spurt = None
+        self.end = chunk.end = end
+
     def _next_chunk(self, at_sample: int, samples: int, chunk_samples: int, now: float) -> _Chunk:
         start = self._border(at_sample, samples, chunk_samples)
         packets = self._preroll.packets()
@@ -155,6 +213,9 @@ class OpusTrack:
         self._full, self._open = self._open, chunk
         if self._full is not None:
             self._full.close_at = now + HOLD_BACK_SECONDS
+        if self._spurt is not None:
+            self._spurt = None if self._spurt else []
+            chunk.file.mark()
         return chunk
 
     def _border(self, at_sample: int, samples: int, chunk_samples: int) -> int:
@@ -170,14 +231,14 @@ class OpusTrack:
         if self._full is None:
             return
         full, self._full = self._full, None
+        self._close(full)
         until = self._open.start if self._open is not None else self.end
         kept = bisect_right(self._starts, until - 1)  # one stretch may reach over the border
-        self._close(full, min(until, self._ends[kept - 1]))
         first = kept - 1 if kept and self._ends[kept - 1] > until else kept
         del self._starts[:first], self._ends[:first]
 
-    def _close(self, chunk: _Chunk, end: int) -> None:
-        self._closed.append(chunk.file.close(end - chunk.start))
+    def _close(self, chunk: _Chunk) -> None:
+        self._closed.append(chunk.file.close(chunk.end - chunk.start))
         self._error = self._error or chunk.file.error
 
     def _write_late(self, opus: bytes, at_sample: int, end: int, chunk_samples: int) -> Outcome | None:
@@ -192,6 +253,10 @@ class OpusTrack:
         if at_sample < before or end > after or at_sample < border < end:
             return Outcome.OVERLAPPING
         chunk.file.write(opus, at_sample)
+        chunk.end = max(chunk.end, end)
+        self._preroll.replace(opus, at_sample)
+        if chunk is self._open and self._spurt is not None:
+            self._spurt.append((opus, at_sample))
         if chunk is self._full and self._open is not None and border - at_sample <= OPUS_PREROLL_SAMPLES:
             self._open.file.write(opus, at_sample)  # as pre-roll
         self._starts.insert(number, at_sample)

@@ -57,6 +57,11 @@ def check_permit() -> None:
         )
 
 
+def has_permit() -> bool:
+    """Whether what is pushed now comes from an override of a live call, so that it arrived before any pause of now."""
+    return _permit.get() is not None
+
+
 _current: Final = contextvars.ContextVar[Placement | None]("discord_recorder_placement", default=None)
 
 

@@ -128,6 +128,16 @@ class OverrideTrack:
             self._wake.set()
         return outcome
 
+    def miss(self, like: bytes, at_sample: int, samples: int, *, chunk_samples: int, now: float) -> None:
+        """Nothing is handed to the override for what is not there."""
+
+    def begin_spurt(self) -> None:
+        """Frames go to the override where they were placed first."""
+
+    def move_spurt(self, samples: int) -> int:
+        """What the override may have had is not moved."""
+        return 0
+
     def new_encoder(self) -> None:
         """See `OpusTrack`; the decoder finds its way by the silence in between."""
         self._journal.new_encoder()

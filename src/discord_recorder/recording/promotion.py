@@ -3,8 +3,9 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -12,10 +13,12 @@ from discord_recorder.audio.ffmpeg import PCM_FORMAT
 from discord_recorder.audio.framefile import FinishedTrack
 from discord_recorder.audio.pcm import SAMPLE_BYTES, SAMPLE_RATE
 from discord_recorder.audio.wav import write_wav
-from discord_recorder.errors import FfmpegError, MeetingNotFoundError
+from discord_recorder.errors import FfmpegError, MeetingNotFoundError, StorageError
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.assembly import MeetingAssembly
+from discord_recorder.recording.bookkeeping import Bookkeeper
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.masters import Masters
 from discord_recorder.recording.mending import Mending
 from discord_recorder.recording.transcode import MASTER_PCM
 from discord_recorder.storage import chunks, meetings, recordings
@@ -35,12 +38,17 @@ from discord_recorder.storage.records import (
 
 log = logging.getLogger(__name__)
 
+TIDY_SECONDS: Final = 1.0
+"""How long a promotion waits for its temp files to be deleted: thousands, after hours. It goes on by itself then."""
+
 
 class Promoter:
     """Brings a meeting whose transcodes have ended to its end: promotes it, or mends the recording it has."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._bookkeeper = Bookkeeper(context)
+        self._tidying: dict[MeetingId, asyncio.Task[None]] = {}
 
     async def finalize(self, meeting_id: MeetingId, assembly: MeetingAssembly | None) -> None:
         """Promote or mend; afterwards the meeting is completed, or failed when none of its chunks could be transcoded.
@@ -48,44 +56,99 @@ class Promoter:
         A crash at any point leaves a meeting in `processing`, and the next call does the work again. Raises
         `StorageError`, `DatabaseError` or `OSError` when that has to be later.
         """
+        if (tidying := self._tidying.get(meeting_id)) is not None:
+            await asyncio.wait({tidying})
         meeting, existing, rows = await self._context.database.read(_all_of, meeting_id)
         if meeting is None:
             raise MeetingNotFoundError(f"There is no meeting {meeting_id}.")
+        owed: Mapping[Track, Exception] = {}
         if existing:
-            await self._mend(meeting, existing[0], rows)
+            owed = await self._mend(meeting, existing[0], rows)
         elif rows:
-            await self._promote(meeting, rows, assembly or MeetingAssembly(self._context, meeting_id))
+            owed = await self._promote(meeting, rows, assembly or MeetingAssembly(self._context, meeting_id))
         else:
             await self._context.database.write(_end, meeting_id, rows, hopeless=False)
-        await asyncio.to_thread(self._tidy, meeting_id, rows)
+        tidying = asyncio.create_task(asyncio.to_thread(self._tidy, meeting_id, rows, owed), name=f"tidy {meeting_id}")
+        self._tidying[meeting_id] = tidying
+        tidying.add_done_callback(lambda _: self._tidying.pop(meeting_id, None))
+        await asyncio.wait({tidying}, timeout=TIDY_SECONDS)
 
-    async def _promote(self, meeting: Meeting, rows: Sequence[Chunk], assembly: MeetingAssembly) -> None:
-        finished, mix_error = await assembly.finish()
+    async def aclose(self) -> None:
+        """Wait until everything that was promoted is tidied up."""
+        if self._tidying:
+            await asyncio.wait(self._tidying.values())
+
+    async def _promote(
+        self, meeting: Meeting, rows: Sequence[Chunk], assembly: MeetingAssembly
+    ) -> Mapping[Track, Exception]:
+        """Make the recording; gives the tracks whose Opus master is still to be written, and what kept it from it."""
+        assembled = await assembly.finish()
+        finished, mix_error = assembled.files, assembled.mix_error
         if mix_error is not None:
             log.error(
                 "The mix could not be made; `retry` tries again", extra={"meeting": meeting.id}, exc_info=mix_error
             )
-        masters = await self._make_masters(meeting.id, finished)
-        tracks = [
+        opus_keys, owed = await self._store_opus(meeting.id, assembled.masters)
+        masters = await self._make_masters(
+            meeting.id, {track: file for track, file in finished.items() if track not in opus_keys}
+        )
+        stored = [
             await self._store(meeting.id, track, file, masters.get(track)) for track, file in sorted(finished.items())
         ]
-        whole = mix_error is None and not any(row.transcode_status is TranscodeStatus.FAILED for row in rows)
+        tracks = [_with_master(track, opus_keys.get(track.track)) for track in stored]
+        failed = any(row.transcode_status is TranscodeStatus.FAILED for row in rows)
+        whole = mix_error is None and not owed and not failed
+        status = RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE
         ended_at = meeting.ended_at or self._context.clock.now()
+        hashes = assembled.masters.hashes
+        books = await self._bookkeeper.open(
+            meeting, rows, tracks, status=status, ended_at=ended_at, master_hashes=hashes
+        )
 
         def promote(tx: Connection) -> None:
-            names = meetings.speaker_names(tx, meeting.id)
             recordings.add(
                 tx,
                 meeting,
-                status=RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE,
+                status=status,
                 ended_at=ended_at,
-                tracks=[_named(track, names) for track in tracks],
+                tracks=books.tracks,
+                duration_samples=books.duration_samples,
+                manifest_key=books.manifest_key,
             )
-            chunks.remove(tx, [row.id for row in rows if row.transcode_status is TranscodeStatus.DONE])
+            self._release(tx, rows, owed)
             hopeless = all(row.transcode_status is TranscodeStatus.FAILED for row in rows)
-            _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
+            _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error, owed=owed)
 
         await self._context.database.write(promote)
+        return owed
+
+    def _release(self, tx: Connection, rows: Iterable[Chunk], owed: Container[Track]) -> None:
+        """Forget DONE chunks, but for those of which a master is still to be made."""
+        done = [row for row in rows if row.transcode_status is TranscodeStatus.DONE]
+        chunks.remove(tx, [row.id for row in done if row.track not in owed])
+        chunks.keep_sources(tx, [row.id for row in done if row.track in owed], self._context.clock.now())
+
+    async def _store_opus(
+        self, meeting_id: MeetingId, masters: Masters
+    ) -> tuple[dict[Track, str], dict[Track, Exception]]:
+        """Store the Opus masters; gives their keys, and what kept the others from being written or stored."""
+        keys: dict[Track, str] = {}
+        owed: dict[Track, Exception] = dict(masters.errors)
+        for track, master in sorted(masters.made.items()):
+            key = f"{meeting_id}/{track}{master.path.suffix}"
+            try:
+                await asyncio.to_thread(self._context.store.put, master.path, key)
+            except StorageError as error:
+                owed[track] = error
+            else:
+                keys[track] = key
+        for track, failure in owed.items():
+            log.error(
+                "An Opus master could not be written; `retry` tries again",
+                extra={"meeting": meeting_id, "track": track},
+                exc_info=failure,
+            )
+        return keys, owed
 
     async def _store(
         self, meeting_id: MeetingId, track: Track, file: FinishedTrack, master: Path | None
@@ -133,39 +196,50 @@ class Promoter:
 
     # --- mending
 
-    async def _mend(self, meeting: Meeting, recording: Recording, rows: Sequence[Chunk]) -> None:
-        mended = [row for row in rows if row.transcode_status is TranscodeStatus.DONE]
+    async def _mend(self, meeting: Meeting, recording: Recording, rows: Sequence[Chunk]) -> Mapping[Track, Exception]:
+        """Put in what was retried; gives the tracks whose Opus master is still to be written, as `_promote`."""
+        failed = [row for row in rows if row.transcode_status is TranscodeStatus.FAILED]
+        mended = [row for row in rows if row not in failed and not row.is_in_recording]
         files = Mending(self._context, recording)
         await asyncio.to_thread(files.put_in, mended)
         mix_error = await files.mend_mix(mended)
-        renewed = [await self._store(meeting.id, track, file, None) for track, file in sorted(files.finished.items())]
-        kept = {track.track: track for track in recording.tracks}
-        whole = mix_error is None and len(mended) == len(rows)
-        hopeless = bool(rows) and not mended and await asyncio.to_thread(files.hold_nothing)
+        opus_masters = await files.make_masters(rows)
+        opus_keys, owed = await self._store_opus(meeting.id, opus_masters)
+        tracks = {track.track: track for track in recording.tracks}
+        for track, file in sorted(files.finished.items()):
+            renewed = await self._store(meeting.id, track, file, None)
+            tracks[track] = _renewed(tracks[track], renewed) if track in tracks else renewed
+        if mix_error is not None:
+            tracks.pop(MIX_TRACK, None)  # it lacks what was mended; `retry` makes it anew
+        whole = mix_error is None and not owed and not failed
+        hopeless = bool(failed) and not mended and await asyncio.to_thread(files.hold_nothing)
+        status = RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE
+        amended = await self._bookkeeper.amend(
+            meeting,
+            recording,
+            mended,
+            [_with_master(track, opus_keys.get(track.track)) for track in tracks.values()],
+            status=status,
+            master_hashes=opus_masters.hashes,
+        )
 
         def mend(tx: Connection) -> None:
-            names = meetings.speaker_names(tx, meeting.id)
-            recordings.replace_tracks(
-                tx,
-                recording,
-                status=RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE,
-                tracks=[
-                    _named(track, names, master_key=kept[track.track].master_key if track.track in kept else None)
-                    for track in renewed
-                ],
-                dropped=[MIX_TRACK] if mix_error is not None else [],  # it lacks what was mended; `retry` makes it anew
-            )
-            chunks.remove(tx, [row.id for row in mended])
-            _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error)
+            dropped = [track.track for track in recording.tracks]
+            recordings.replace_tracks(tx, recording, status=status, tracks=amended, dropped=dropped)
+            self._release(tx, rows, owed)
+            _end(tx, meeting.id, rows, hopeless=hopeless, mix_error=mix_error, owed=owed)
 
         await self._context.database.write(mend)
+        return owed
 
     # --- files
 
-    def _tidy(self, meeting_id: MeetingId, rows: Iterable[Chunk]) -> None:
-        """Delete what promotion left in the temp folder, all but the sources of FAILED chunks."""
+    def _tidy(self, meeting_id: MeetingId, rows: Iterable[Chunk], owed: Container[Track]) -> None:
+        """Delete what promotion left in the temp folder, but for sources of FAILED chunks and of masters to be made."""
         spared = {
-            self._context.temp_file(row.source_key) for row in rows if row.transcode_status is TranscodeStatus.FAILED
+            self._context.temp_file(row.source_key)
+            for row in rows
+            if row.transcode_status is TranscodeStatus.FAILED or row.track in owed
         }
         folder = self._context.meeting_folder(meeting_id)
         for path in list(files_below(folder)):
@@ -196,10 +270,14 @@ def _end(
     *,
     hopeless: bool,
     mix_error: Exception | None = None,
+    owed: Mapping[Track, Exception] | None = None,
 ) -> None:
     errors = [row.error for row in rows if row.transcode_status is TranscodeStatus.FAILED]
     if mix_error is not None:
         errors.append(f"the mix could not be made: {mix_error}")
+    errors += [
+        f"the Opus master of track {track} could not be written: {error}" for track, error in (owed or {}).items()
+    ]
     meetings.change(
         tx,
         meeting_id,
@@ -209,5 +287,11 @@ def _end(
     )
 
 
-def _named(track: RecordingTrack, names: Mapping[Track, str | None], master_key: str | None = None) -> RecordingTrack:
-    return dataclasses.replace(track, name=names.get(track.track), master_key=master_key or track.master_key)
+def _with_master(track: RecordingTrack, opus_key: str | None) -> RecordingTrack:
+    """The same with an Opus master, if there is a new one."""
+    return track if opus_key is None else dataclasses.replace(track, master_key=opus_key)
+
+
+def _renewed(old: RecordingTrack, new: RecordingTrack) -> RecordingTrack:
+    """A track with another file in place of its own; its master stays."""
+    return dataclasses.replace(old, key=new.key, samples=new.samples, size_bytes=new.size_bytes, sha256=new.sha256)

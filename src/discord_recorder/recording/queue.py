@@ -6,6 +6,7 @@ jobs of its own (procrastinate on PostgreSQL) puts them into the same transactio
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -13,6 +14,15 @@ from sqlalchemy import Connection
 from discord_recorder.recording.context import Context
 from discord_recorder.storage import chunks
 from discord_recorder.storage.records import Chunk, NewChunk, TranscodeStatus
+from discord_recorder.storage.stretches import Stretches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcoded:
+    """What the transcode of a chunk gave: the SHA-256 of its MP3, and where it has sound."""
+
+    sha256: str
+    stretches: Stretches
 
 
 class TranscodeQueue(Protocol):
@@ -37,8 +47,8 @@ class JobSource(Protocol):
     async def renew(self, claimed: Sequence[Chunk]) -> None:
         """Lengthen the lease of chunks that are still being worked on."""
 
-    async def done(self, finished: Sequence[tuple[Chunk, str]]) -> list[Chunk]:
-        """Set chunks to DONE with the SHA-256 of their MP3s; gives those that were still ours."""
+    async def done(self, finished: Sequence[tuple[Chunk, Transcoded]]) -> list[Chunk]:
+        """Set chunks to DONE with what their transcode gave; gives those that were still ours."""
 
     async def failed(self, chunk: Chunk, reason: str, *, for_good: bool = False) -> None:
         """End an attempt: queued again after a pause, or FAILED with the reason after the last one."""
@@ -87,12 +97,12 @@ class SqlTranscodeQueue:
         lease_until = self._now() + self._context.settings.lease_seconds
         await self._context.database.write(chunks.renew, claimed, lease_until)
 
-    async def done(self, finished: Sequence[tuple[Chunk, str]]) -> list[Chunk]:
+    async def done(self, finished: Sequence[tuple[Chunk, Transcoded]]) -> list[Chunk]:
         """Settle the rows in one transaction."""
         now = self._context.clock.now()
 
         def settle(tx: Connection) -> list[Chunk]:
-            return [chunk for chunk, sha256 in finished if chunks.done(tx, chunk, sha256, now)]
+            return [chunk for chunk, made in finished if chunks.done(tx, chunk, made.sha256, made.stretches, now)]
 
         return await self._context.database.write(settle)
 

@@ -84,7 +84,13 @@ class Retention:
         ]
         deleted = await asyncio.to_thread(lambda: [self._delete(paths) for paths in files])
         removed = [chunk.id for chunk, gone in zip(outdated, deleted, strict=True) if gone]
-        await self._context.database.write(chunks.remove, removed)
+        left = [chunk.id for chunk, gone in zip(outdated, deleted, strict=True) if not gone]
+
+        def remove(tx: Connection) -> None:
+            chunks.remove(tx, removed)
+            chunks.mark_cleaned(tx, left)  # whatever of them is there still: no master is made of the rest of a track
+
+        await self._context.database.write(remove)
         return len(removed)
 
     async def _remove_orphans(self, ttl_hours: float) -> None:

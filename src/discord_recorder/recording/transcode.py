@@ -1,4 +1,4 @@
-"""The transcode of chunks: source PCM or Opus in, spliceable MP3 out, files before rows."""
+"""The transcode of chunks: source PCM or Opus in, spliceable MP3 and the stretches of sound out, files before rows."""
 
 import asyncio
 import hashlib
@@ -6,19 +6,31 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from discord_recorder.audio.encode import ChunkPcm, encode_chunks
 from discord_recorder.audio.pcm import SAMPLE_BYTES
+from discord_recorder.audio.silence import sounding
 from discord_recorder.errors import OggError
 from discord_recorder.recording.chunk_file import OPUS
 from discord_recorder.recording.context import Context
+from discord_recorder.recording.masters import has_opus
+from discord_recorder.recording.queue import Transcoded
 from discord_recorder.storage.files import sync_folder, write_durably
 from discord_recorder.storage.records import Chunk
+from discord_recorder.storage.stretches import Stretches
 
 log = logging.getLogger(__name__)
 
 MASTER_PCM = "master.pcm"
 """The growing lossless file of a track, where one is kept: every chunk's audio at its place, holes between."""
+
+
+class _Source(NamedTuple):
+    """A chunk's audio, and where there is any."""
+
+    pcm: ChunkPcm
+    stretches: Stretches
 
 
 class SourceMissingError(Exception):
@@ -31,24 +43,34 @@ class Transcoder:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def transcode(self, batch: Sequence[Chunk]) -> list[str]:
-        """Write the MP3 of each chunk and give their SHA-256s, in order.
+    async def transcode(self, batch: Sequence[Chunk]) -> list[Transcoded]:
+        """Write the MP3 of each chunk and give what is to be stored of it, in order.
 
         Raises `SourceMissingError`, `FfmpegError` or `OSError`; a file that was written before is simply replaced by
         the next try.
         """
         sources = await asyncio.to_thread(self._read_sources, batch)
         async with self._context.encoders:
-            encoded = await encode_chunks(self._context.ffmpeg, sources, quality=self._context.settings.mp3_quality)
+            quality = self._context.settings.mp3_quality
+            encoded = await encode_chunks(self._context.ffmpeg, [source.pcm for source in sources], quality=quality)
         files = [
             (self._context.temp_file(chunk.mp3_key), mp3.frames) for chunk, mp3 in zip(batch, encoded, strict=True)
         ]
-        return await asyncio.to_thread(_write_all, files)
+        hashes = await asyncio.to_thread(_write_all, files)
+        return [
+            Transcoded(sha256=sha256, stretches=source.stretches)
+            for sha256, source in zip(hashes, sources, strict=True)
+        ]
 
     def delete_sources(self, batch: Sequence[Chunk]) -> list[Chunk]:
-        """Delete the sources of DONE chunks; gives those whose source is gone. Call from a thread."""
+        """Delete the sources of DONE chunks; gives those whose source is gone. Call from a thread.
+
+        Where Opus is kept, it stays until promotion: of it, masters are made again.
+        """
         gone = []
         for chunk in batch:
+            if self._context.settings.keep_opus and has_opus(chunk):
+                continue
             try:
                 self._context.temp_file(chunk.source_key).unlink(missing_ok=True)
             except OSError:  # the cleanup will name the file and try again
@@ -56,32 +78,37 @@ class Transcoder:
             gone.append(chunk)
         return gone
 
-    def _read_sources(self, batch: Sequence[Chunk]) -> list[ChunkPcm]:
+    def _read_sources(self, batch: Sequence[Chunk]) -> list[_Source]:
         return [self._read_source(chunk) for chunk in batch]
 
-    def _read_source(self, chunk: Chunk) -> ChunkPcm:
+    def _read_source(self, chunk: Chunk) -> _Source:
         path = self._context.temp_file(chunk.source_key)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             raise SourceMissingError(f"its source {path} is gone") from None
-        pcm = _decoded(chunk, path, data) if path.suffix == OPUS else _pushed(chunk, path, data)
+        source = _decoded(chunk, path, data) if path.suffix == OPUS else _pushed(chunk, path, data)
         if self._context.settings.keep_master:
             master = self._context.track_folder(chunk.meeting_id, chunk.track) / MASTER_PCM
-            own = memoryview(pcm.pcm)[pcm.preroll_samples * SAMPLE_BYTES :]
-            _write_at(master, chunk.start_sample * SAMPLE_BYTES, own)
-        return pcm
+            _write_at(master, chunk.start_sample * SAMPLE_BYTES, _own_pcm(source.pcm))
+        return source
 
 
-def _pushed(chunk: Chunk, path: Path, data: bytes) -> ChunkPcm:
+def _own_pcm(pcm: ChunkPcm) -> memoryview:
+    """A chunk's PCM without its pre-roll."""
+    return memoryview(pcm.pcm)[pcm.preroll_samples * SAMPLE_BYTES :]
+
+
+def _pushed(chunk: Chunk, path: Path, data: bytes) -> _Source:
     """A chunk of pushed audio: the file is its PCM."""
     expected = (chunk.preroll_samples + chunk.sample_count) * SAMPLE_BYTES
     if len(data) < expected:
         raise SourceMissingError(f"its source {path} has {len(data)} bytes instead of {expected}")
-    return ChunkPcm(pcm=data[:expected], start_sample=chunk.start_sample, preroll_samples=chunk.preroll_samples)
+    pcm = ChunkPcm(pcm=data[:expected], start_sample=chunk.start_sample, preroll_samples=chunk.preroll_samples)
+    return _Source(pcm, Stretches(heard=sounding(_own_pcm(pcm), chunk.start_sample)))
 
 
-def _decoded(chunk: Chunk, path: Path, data: bytes) -> ChunkPcm:
+def _decoded(chunk: Chunk, path: Path, data: bytes) -> _Source:
     """A chunk of a live call: Ogg Opus, gaps and all."""
     from discord_recorder.audio.opus_chunk import decode_chunk  # noqa: PLC0415 - a capture process need not have PyAV
 
@@ -99,7 +126,8 @@ def _decoded(chunk: Chunk, path: Path, data: bytes) -> ChunkPcm:
                 "damaged_bytes": decoded.dropped_bytes,
             },
         )
-    return decoded.pcm
+    found = Stretches(heard=decoded.heard, lost=decoded.lost, concealed_samples=decoded.concealed_samples)
+    return _Source(decoded.pcm, found)
 
 
 def _write_all(files: Sequence[tuple[Path, bytes]]) -> list[str]:

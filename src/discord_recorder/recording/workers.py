@@ -115,13 +115,13 @@ class WorkerPool:
 
     async def _transcode(self, batch: Sequence[Chunk]) -> list[Chunk]:
         try:
-            hashes = await self._transcoder.transcode(batch)
+            made = await self._transcoder.transcode(batch)
         except (DiscordRecorderError, SourceMissingError, OSError) as error:
             if len(batch) > 1:  # find out which one it was
                 return [done for chunk in batch for done in await self._transcode([chunk])]
             await self._fail(batch[0], error)
             return []
-        done = await self._patiently(lambda: self._queue.done(list(zip(batch, hashes, strict=True))))
+        done = await self._patiently(lambda: self._queue.done(list(zip(batch, made, strict=True))))
         if gone := await asyncio.to_thread(self._transcoder.delete_sources, done):
             await self._patiently(lambda: self._mark_cleaned(gone))
         return done

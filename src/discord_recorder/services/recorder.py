@@ -71,12 +71,33 @@ class DiscordRecorderManagerService:
         return await (await self._started()).stop(channel_id)
 
     async def pause_session(self, channel_id: Id) -> bool:
-        """Drop (and count) the audio of a channel until it is resumed; False when it has no session."""
+        """Drop (and count) the audio of a channel until it is resumed; False when it has no session.
+
+        Session time stands still meanwhile, so the pause is cut out of all tracks alike; with the setting
+        `pause_keeps_time` it runs on, and the pause is silence.
+        """
         return await (await self._started()).pause(channel_id)
 
     async def resume_session(self, channel_id: Id) -> bool:
         """Record a paused channel again; False when it has no session."""
         return await (await self._started()).resume(channel_id)
+
+    async def add_note(self, channel_id: Id, text: str, user_id: Id | None = None) -> bool:
+        """Mark this moment of a channel's session with a text; False when it has no session.
+
+        The note is stored when this returns; while the database is busy, as soon as it can be.
+
+        Args:
+            channel_id: the voice channel.
+            text: 1 to 2,000 characters; space around them is left out.
+            user_id: whose note it is, if that is to be known.
+
+        Raises:
+            InvalidNoteError: the text is empty or too long.
+            InvalidIdError: an id is malformed.
+            DatabaseBusyError: the database has been busy for so long that the note was not taken.
+        """
+        return await (await self._started()).add_note(channel_id, text, user_id)
 
     async def get_session_status(self, channel_id: Id) -> SessionStatus | None:
         """The state of a channel's session, None when it has none."""

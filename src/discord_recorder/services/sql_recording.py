@@ -1,16 +1,32 @@
 """The `sql_recording_service` of the API: what the database knows, as dictionaries."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TypedDict
+from typing import Final, TypedDict
+
+from sqlalchemy import Connection
 
 from discord_recorder.audio.pcm import samples_to_ms
 from discord_recorder.config import Settings
-from discord_recorder.ids import parse_meeting_id, parse_snowflake
-from discord_recorder.storage import chunks, meetings, recordings
+from discord_recorder.ids import MeetingId, parse_meeting_id, parse_snowflake
+from discord_recorder.recording.gaps import ledgers
+from discord_recorder.recording.manifest import Manifest, ms_if_known, read_manifest
+from discord_recorder.recording.status import figures_in_ms
+from discord_recorder.storage import chunks, marks, meetings, recordings
 from discord_recorder.storage.database import Database
 from discord_recorder.storage.files import RecordingStore
-from discord_recorder.storage.records import Chunk, Meeting, MeetingStatus, Recording, RecordingTrack, user_of
+from discord_recorder.storage.records import (
+    Chunk,
+    MarkKind,
+    Meeting,
+    MeetingStatus,
+    Recording,
+    RecordingTrack,
+    TrackKind,
+    TranscodeStatus,
+    user_of,
+)
 
 
 class TempRecordingDict(TypedDict):
@@ -33,7 +49,27 @@ class TempRecordingDict(TypedDict):
     mp3_path: str
 
 
-class TrackDict(TypedDict):
+class FiguresDict(TypedDict):
+    """What is heard of a speaker, and what is not; each is None where it is not known, and for the mix.
+
+    `concealed_ms` is a part of `lost_ms`; `longest_gap_ms` is the longest stretch of which something is missing.
+    """
+
+    heard_ms: int | None
+    lost_ms: int | None
+    concealed_ms: int | None
+    undecryptable_ms: int | None
+    longest_gap_ms: int | None
+
+
+class SpeakerDict(FiguresDict):
+    """A speaker of a meeting, recorded or still in work."""
+
+    user_id: str | None
+    name: str | None
+
+
+class TrackDict(FiguresDict):
     """One file of a recording; `kind` is "speaker" or "mix"."""
 
     user_id: str | None
@@ -63,6 +99,7 @@ class RecordingDict(TypedDict):
     size_bytes: int
     status: str
     recovered: bool
+    manifest_path: str | None
     tracks: list[TrackDict]
 
 
@@ -81,6 +118,34 @@ class MeetingDict(TypedDict):
     paused_dropped_bytes: int
     started_at: datetime
     ended_at: datetime | None
+
+
+class NoteDict(TypedDict):
+    """What somebody noted in a meeting; `at_ms` is session time, `user_id` is whose note it is, if that was told."""
+
+    id: int
+    meeting_id: str
+    at_ms: int
+    wall_at: datetime
+    user_id: str | None
+    text: str
+
+
+class EventDict(TypedDict):
+    """Something that happened to a whole meeting: `kind` is "connected", "disconnected", "paused" or "ended".
+
+    `at_ms` and `duration_ms` are session time; a pause that stopped it has no duration, but took `wall_ms`.
+    """
+
+    kind: str
+    at_ms: int
+    duration_ms: int
+    wall_at: datetime
+    wall_ms: int
+    reason: str | None
+
+
+_EVENTS: Final = (MarkKind.CONNECTED, MarkKind.DISCONNECTED, MarkKind.PAUSED, MarkKind.ENDED)
 
 
 class SqlRecordingService:
@@ -118,6 +183,23 @@ class SqlRecordingService:
         found = await database.read(recordings.find, guild_id=guild, channel_id=channel, limit=limit, offset=offset)
         return [self._recording(recording) for recording in found]
 
+    async def get_manifest(self, meeting_id: str) -> Manifest | None:
+        """What a recording's `manifest.json` says: meeting, files, and every gap with its reason.
+
+        None for a meeting that is not promoted, and for a recording of a version that wrote none. Raises
+        `StorageError` when the file is gone or damaged.
+        """
+        parsed = parse_meeting_id(meeting_id)
+        found = await (await self._started()).read(recordings.find, meeting_id=parsed)
+        if not found or (key := found[0].manifest_key) is None:
+            return None
+        return await asyncio.to_thread(read_manifest, self._store, key)
+
+    async def get_speakers_for_meeting(self, meeting_id: str) -> list[SpeakerDict]:
+        """Each speaker of a meeting in figures: of its recording, or of what is transcoded so far."""
+        parsed = parse_meeting_id(meeting_id)
+        return await (await self._started()).read(_speakers_of, parsed)
+
     async def get_meeting(self, meeting_id: str) -> MeetingDict | None:
         """A meeting and its status; None when there is none of that id."""
         parsed = parse_meeting_id(meeting_id)
@@ -128,6 +210,38 @@ class SqlRecordingService:
         """All meetings, whatever their status, oldest first."""
         found = await (await self._started()).read(meetings.find, *MeetingStatus)
         return [_meeting(meeting) for meeting in found]
+
+    async def get_events_for_meeting(self, meeting_id: str) -> list[EventDict]:
+        """The pauses of a meeting, and what happened to its voice connection, in the order of session time."""
+        parsed = parse_meeting_id(meeting_id)
+        found = await (await self._started()).read(marks.of_meeting, parsed, *_EVENTS)
+        return [
+            EventDict(
+                kind=mark.kind.value,
+                at_ms=samples_to_ms(mark.at_sample),
+                duration_ms=samples_to_ms(mark.sample_count),
+                wall_at=mark.wall_at,
+                wall_ms=mark.wall_ms,
+                reason=mark.reason,
+            )
+            for mark in found
+        ]
+
+    async def get_notes_for_meeting(self, meeting_id: str) -> list[NoteDict]:
+        """A meeting's notes in the order of session time, from the moment they are stored until it is deleted."""
+        parsed = parse_meeting_id(meeting_id)
+        notes = await (await self._started()).read(marks.of_meeting, parsed, MarkKind.NOTE)
+        return [
+            NoteDict(
+                id=note.id or 0,
+                meeting_id=parsed,
+                at_ms=samples_to_ms(note.at_sample),
+                wall_at=note.wall_at,
+                user_id=note.user_id,
+                text=note.text or "",
+            )
+            for note in notes
+        ]
 
     def _chunk(self, chunk: Chunk) -> TempRecordingDict:
         return TempRecordingDict(
@@ -158,13 +272,14 @@ class SqlRecordingService:
             user_id=recording.user_id,
             started_at=recording.started_at,
             ended_at=recording.ended_at,
-            duration_ms=samples_to_ms(main.samples),
+            duration_ms=samples_to_ms(recording.duration_samples or main.samples),
             title=recording.title,
             path=self._store.location(main.key),
             sha256=main.sha256,
             size_bytes=main.size_bytes,
             status=recording.status.value,
             recovered=recording.recovered,
+            manifest_path=self._store.location(recording.manifest_key) if recording.manifest_key else None,
             tracks=[self._track(track) for track in recording.tracks],
         )
 
@@ -178,7 +293,33 @@ class SqlRecordingService:
             duration_ms=samples_to_ms(track.samples),
             sha256=track.sha256,
             size_bytes=track.size_bytes,
+            **_figures(track),
         )
+
+
+def _speakers_of(tx: Connection, meeting_id: MeetingId) -> list[SpeakerDict]:
+    for recording in recordings.find(tx, meeting_id=meeting_id):
+        speakers = [track for track in recording.tracks if track.kind is TrackKind.SPEAKER]
+        return [SpeakerDict(user_id=user_of(one.track), name=one.name, **_figures(one)) for one in speakers]
+    names = meetings.speaker_names(tx, meeting_id)
+    settled = chunks.of_meeting(tx, meeting_id, TranscodeStatus.DONE, TranscodeStatus.FAILED)
+    tracks = sorted({*names, *(chunk.track for chunk in settled)})
+    until = max((chunk.end_sample for chunk in settled), default=0)
+    found = ledgers(until, tracks, settled, marks.of_meeting(tx, meeting_id))
+    return [
+        SpeakerDict(user_id=user_of(track), name=names.get(track), **figures_in_ms(found[track].figures))
+        for track in tracks
+    ]
+
+
+def _figures(track: RecordingTrack) -> FiguresDict:
+    return FiguresDict(
+        heard_ms=ms_if_known(track.heard_samples),
+        lost_ms=ms_if_known(track.lost_samples),
+        concealed_ms=ms_if_known(track.concealed_samples),
+        undecryptable_ms=ms_if_known(track.undecryptable_samples),
+        longest_gap_ms=ms_if_known(track.longest_gap_samples),
+    )
 
 
 def _meeting(meeting: Meeting) -> MeetingDict:

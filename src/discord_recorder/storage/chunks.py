@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from discord_recorder.ids import MeetingId
 from discord_recorder.storage.records import Chunk, MeetingStatus, NewChunk, TranscodeStatus
+from discord_recorder.storage.stretches import Stretches
 from discord_recorder.storage.tables import meetings, temp_recordings
 
 _PENDING = (TranscodeStatus.QUEUED, TranscodeStatus.IN_PROGRESS)
@@ -73,6 +74,7 @@ _DONE = (
         owner=None,
         lease_expires_at=None,
         sha256=bindparam("sha256_of_mp3"),
+        stretches=bindparam("stretches_of_chunk"),
         completed_at=bindparam("done_at"),
         error=None,
     )
@@ -96,6 +98,14 @@ def of_meeting(tx: Connection, meeting_id: MeetingId, *statuses: TranscodeStatus
     query = select(_table).where(and_(_table.c.meeting_id == meeting_id, _table.c.id >= from_id))
     if statuses:
         query = query.where(_table.c.transcode_status.in_(statuses))
+    rows = tx.execute(query.order_by(_table.c.track, _table.c.start_sample))
+    return [Chunk.from_row(row) for row in rows.mappings()]
+
+
+def since(tx: Connection, meeting_id: MeetingId, from_id: int, also: Sequence[int]) -> list[Chunk]:
+    """A meeting's chunks from that id on, and those of the other ids, in the order of track and session time."""
+    of_interest = or_(_table.c.id >= from_id, _table.c.id.in_(also))
+    query = select(_table).where(and_(_table.c.meeting_id == meeting_id, of_interest))
     rows = tx.execute(query.order_by(_table.c.track, _table.c.start_sample))
     return [Chunk.from_row(row) for row in rows.mappings()]
 
@@ -132,10 +142,11 @@ def next_due(tx: Connection) -> float | None:
     return None if value is None else float(value)
 
 
-def done(tx: Connection, chunk: Chunk, sha256: str, completed_at: datetime) -> bool:
+def done(tx: Connection, chunk: Chunk, sha256: str, stretches: Stretches, completed_at: datetime) -> bool:
     """Set a chunk to DONE; False when the job is not this owner's any more (then nothing changes)."""
     claimed = {"claimed_id": chunk.id, "claimed_by": chunk.owner, "attempt": chunk.attempts}
-    return tx.execute(_DONE, claimed | {"sha256_of_mp3": sha256, "done_at": completed_at}).rowcount == 1
+    result = {"sha256_of_mp3": sha256, "stretches_of_chunk": stretches.to_json(), "done_at": completed_at}
+    return tx.execute(_DONE, claimed | result).rowcount == 1
 
 
 def settle(tx: Connection, chunk: Chunk, /, **values: Any) -> bool:
@@ -153,6 +164,16 @@ def renew(tx: Connection, claimed: Sequence[Chunk], lease_until: float) -> None:
 def mark_cleaned(tx: Connection, chunk_ids: Sequence[int]) -> None:
     """Note that the sources of these chunks are deleted."""
     tx.execute(update(_table).where(_table.c.id.in_(chunk_ids)).values(cleaned=True))
+
+
+def keep_sources(tx: Connection, chunk_ids: Sequence[int], now: datetime) -> None:
+    """Note that the MP3s of these DONE chunks are in the recording, and only their sources are still of use.
+
+    For the cleanup they are as old as each other from now on: it takes all of them or none.
+    """
+    for start in range(0, len(chunk_ids), 500):
+        some = _table.c.id.in_(chunk_ids[start : start + 500])
+        tx.execute(update(_table).where(some).values(sha256=None, created_at=now))
 
 
 def requeue_dead(tx: Connection, alive: Iterable[str]) -> int:

@@ -98,7 +98,10 @@ class RecordingStore(Protocol):
         """Keys of all files that are kept."""
 
 
-_OUR_SUFFIXES: Final = {".mp3", ".flac", ".wav", ".part"}
+MANIFEST: Final = "manifest.json"
+"""The file in a recording's folder that tells what is in the others."""
+
+_OUR_SUFFIXES: Final = {".mp3", ".flac", ".wav", ".opus", ".part"}
 """What `put` is called with, and what an interrupted copy leaves; notes that somebody keeps beside it are his."""
 
 
@@ -133,9 +136,10 @@ class LocalRecordingStore:
         remove_empty_folders(path.parent)
 
     def keys(self) -> Iterator[str]:
-        """Every audio file two levels down; anything else in the folder, and what is behind a link, is not ours."""
+        """Every audio file and manifest two levels down; all else, and what is behind a link, is not ours."""
         for path in self._root.glob("*/*"):
-            if path.suffix in _OUR_SUFFIXES and path.is_file() and not path.parent.is_symlink():
+            is_named_by_us = path.suffix in _OUR_SUFFIXES or path.name == MANIFEST
+            if is_named_by_us and path.is_file() and not path.parent.is_symlink():
                 yield path.relative_to(self._root).as_posix()
 
     def _path(self, key: str) -> Path:

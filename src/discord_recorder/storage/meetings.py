@@ -7,6 +7,7 @@ from sqlalchemy import Connection, and_, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from discord_recorder.ids import MeetingId
+from discord_recorder.storage import marks
 from discord_recorder.storage.records import LIVE, Meeting, MeetingStatus, Track
 from discord_recorder.storage.tables import deletions, meetings, speakers
 
@@ -55,7 +56,8 @@ def disown(tx: Connection, owner: str) -> None:
 
 
 def remove(tx: Connection, meeting_id: MeetingId) -> None:
-    """Forget a meeting and its speakers."""
+    """Forget a meeting, its speakers and its marks."""
+    marks.remove(tx, meeting_id)
     tx.execute(delete(speakers).where(speakers.c.meeting_id == meeting_id))
     tx.execute(delete(meetings).where(meetings.c.id == meeting_id))
 

@@ -1,7 +1,7 @@
 """Queries on finished recordings and their tracks; each works in the transaction it is given."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
@@ -11,13 +11,21 @@ from discord_recorder.storage.tables import recording_tracks, recordings
 
 
 def add(
-    tx: Connection, meeting: Meeting, *, status: RecordingStatus, ended_at: Any, tracks: Iterable[RecordingTrack]
+    tx: Connection,
+    meeting: Meeting,
+    *,
+    status: RecordingStatus,
+    ended_at: datetime,
+    tracks: Iterable[RecordingTrack],
+    duration_samples: int | None = None,
+    manifest_key: str | None = None,
 ) -> None:
     """Insert the recording of a meeting with all its tracks."""
     values = {
         name: getattr(meeting, name)
         for name in ("guild_id", "channel_id", "user_id", "title", "recovered", "started_at")
     }
+    values |= {"duration_samples": duration_samples, "manifest_key": manifest_key}
     statement = insert(recordings).values(meeting_id=meeting.id, status=status, ended_at=ended_at, **values)
     recording_id = (tx.execute(statement.returning(recordings.c.id))).scalar_one()
     _add_tracks(tx, recording_id, tracks)
@@ -65,7 +73,10 @@ def find(
 
 def keys(tx: Connection) -> set[str]:
     """The storage keys that any recording names."""
-    rows = tx.execute(select(recording_tracks.c.key, recording_tracks.c.master_key))
+    rows = [
+        *tx.execute(select(recording_tracks.c.key, recording_tracks.c.master_key)),
+        *tx.execute(select(recordings.c.manifest_key)),
+    ]
     return {key for row in rows for key in row if key is not None}
 
 

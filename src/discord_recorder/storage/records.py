@@ -37,6 +37,27 @@ class MeetingStatus(StrEnum):
     FAILED = "failed"
 
 
+class MarkKind(StrEnum):
+    """What a mark says happened at its place on the session clock."""
+
+    CONNECTED = "connected"
+    """A connection to a voice server began."""
+    DISCONNECTED = "disconnected"
+    """Nothing was heard of anybody, for the reason given."""
+    PAUSED = "paused"
+    """The session was paused: of no length where the pause stopped session time."""
+    NOTE = "note"
+    """Somebody marked the moment with a text."""
+    UNDECRYPTABLE = "undecryptable"
+    """Audio of a track could not be decrypted."""
+    OPTED_OUT = "opted_out"
+    """The speaker of a track did not want to be recorded."""
+    LOST = "lost"
+    """Audio of a track that was sent did not come."""
+    ENDED = "ended"
+    """The voice connection was over."""
+
+
 LIVE: Final = (MeetingStatus.RECORDING, MeetingStatus.PAUSED)
 """The statuses of a meeting that has a session."""
 
@@ -77,11 +98,49 @@ class Meeting:
     paused_dropped_bytes: int
     started_at: datetime
     ended_at: datetime | None
+    duration_samples: int | None = None
+    """Length of the session, known when it has ended."""
+    packets: str | None = None
+    """JSON: what became of the packets of a live call, as far as it was stored."""
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "Meeting":
         """From a `meetings` row."""
         return cls(**{**row, "status": MeetingStatus(row["status"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """Something that happened to a meeting, at a place on its clock; of the whole session where no track is named."""
+
+    kind: MarkKind
+    at_sample: int
+    """Session time, in samples."""
+    wall_at: datetime
+    """When it began."""
+    sample_count: int = 0
+    """How much session time it covers."""
+    wall_ms: int = 0
+    """How long it took, as far as that is known; of a pause it is not what `sample_count` tells."""
+    track: Track | None = None
+    reason: str | None = None
+    user_id: str | None = None
+    """Whose note it is."""
+    text: str | None = None
+    """What the note says."""
+    id: int | None = None
+    """Of its row; None for one that has none yet."""
+
+    @property
+    def end_sample(self) -> int:
+        """Session time, in samples, at which it ends."""
+        return self.at_sample + self.sample_count
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> "Mark":
+        """From a `marks` row."""
+        names = cls.__dataclass_fields__
+        return cls(**{**{name: row[name] for name in names}, "kind": MarkKind(row["kind"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +155,11 @@ class NewChunk:
     preroll_samples: int
     source_key: str
     mp3_key: str
+
+    @property
+    def end_sample(self) -> int:
+        """Session time, in samples, at which the chunk ends."""
+        return self.start_sample + self.sample_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +177,13 @@ class Chunk(NewChunk):
     completed_at: datetime | None
     sha256: str | None
     cleaned: bool
+    stretches: str | None = None
+    """JSON: where something is heard, and what is lost, in samples of session time; None until the chunk is DONE."""
 
     @property
-    def end_sample(self) -> int:
-        """Session time, in samples, at which the chunk ends."""
-        return self.start_sample + self.sample_count
+    def is_in_recording(self) -> bool:
+        """Whether its MP3 was put into the recording, and it is kept for its source only."""
+        return self.transcode_status is TranscodeStatus.DONE and self.sha256 is None
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "Chunk":
@@ -137,6 +203,12 @@ class RecordingTrack:
     samples: int
     size_bytes: int
     sha256: str
+    heard_samples: int | None = None
+    lost_samples: int | None = None
+    concealed_samples: int | None = None
+    """Of the lost ones, those that are concealed rather than silent."""
+    undecryptable_samples: int | None = None
+    longest_gap_samples: int | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "RecordingTrack":
@@ -160,6 +232,14 @@ class Recording:
     started_at: datetime
     ended_at: datetime
     tracks: tuple[RecordingTrack, ...]
+    manifest_key: str | None = None
+    duration_samples: int | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The storage keys of all its files."""
+        named = [key for track in self.tracks for key in (track.key, track.master_key)]
+        return [key for key in (*named, self.manifest_key) if key]
 
     @property
     def main(self) -> RecordingTrack:

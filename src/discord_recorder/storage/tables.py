@@ -55,6 +55,8 @@ meetings: Final = Table(
     Column("paused_dropped_bytes", Integer, nullable=False, server_default="0"),
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+    Column("duration_samples", Integer),
+    Column("packets", Text),
     Index("ix_meetings_status", "status"),
 )
 
@@ -64,6 +66,23 @@ speakers: Final = Table(
     Column("meeting_id", String(16), primary_key=True),
     Column("track", String(20), primary_key=True),
     Column("name", Text),
+)
+
+marks: Final = Table(
+    "marks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("meeting_id", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("track", String(20)),
+    Column("at_sample", Integer, nullable=False),
+    Column("sample_count", Integer, nullable=False, server_default="0"),
+    Column("wall_at", UtcDateTime, nullable=False),
+    Column("wall_ms", Integer, nullable=False, server_default="0"),
+    Column("reason", Text),
+    Column("user_id", String(20)),
+    Column("text", Text),
+    Index("ix_marks_place", "meeting_id", "at_sample"),
 )
 
 deletions: Final = Table(
@@ -94,6 +113,7 @@ temp_recordings: Final = Table(
     Column("completed_at", UtcDateTime),
     Column("sha256", String(64)),
     Column("cleaned", Boolean, nullable=False, server_default=false()),
+    Column("stretches", Text),
     UniqueConstraint("meeting_id", "track", "start_sample", name="uq_temp_recordings_place"),
     Index("ix_temp_recordings_status", "transcode_status", "not_before"),
 )
@@ -111,6 +131,8 @@ recordings: Final = Table(
     Column("recovered", Boolean, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime, nullable=False),
+    Column("manifest_key", Text),
+    Column("duration_samples", Integer),
 )
 
 recording_tracks: Final = Table(
@@ -126,5 +148,10 @@ recording_tracks: Final = Table(
     Column("samples", Integer, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("sha256", String(64), nullable=False),
+    Column("heard_samples", Integer),
+    Column("lost_samples", Integer),
+    Column("concealed_samples", Integer),
+    Column("undecryptable_samples", Integer),
+    Column("longest_gap_samples", Integer),
     UniqueConstraint("recording_id", "track", name="uq_recording_tracks_track"),
 )

@@ -89,6 +89,9 @@ class Outcome(StrEnum):
     OVERLAPPING = "overlapping"
     """It was opened, but its place is taken: stored before, or another stream of the same speaker."""
 
+    CLOCK_STEP = "clock_step"
+    """It was opened and left out, in a quiet moment of somebody who never pauses and whose clock runs fast."""
+
     NOT_RECORDED = "not_recorded"
     """It was opened after the recording had ended, or the disk or the recorder itself failed to take it."""
 
@@ -97,6 +100,18 @@ NOT_AUDIO: Final = frozenset(
     {Outcome.KEEPALIVE, Outcome.DISCOVERY, Outcome.RTCP, Outcome.OTHER_PAYLOAD, Outcome.EMPTY, Outcome.OWN}
 )
 """Reasons that cost no one's recording anything."""
+
+UNOPENED: Final = (
+    Outcome.FORGED,
+    Outcome.UNKNOWN_SSRC,
+    Outcome.NO_GROUP,
+    Outcome.NOT_A_MEMBER,
+    Outcome.UNDECRYPTABLE,
+    Outcome.PARKING_FULL,
+    Outcome.PLAIN_REFUSED,
+    Outcome.NOT_OPUS,
+)
+"""Reasons for which somebody's sound came and could not be opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

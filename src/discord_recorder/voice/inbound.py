@@ -5,7 +5,7 @@ It also answers what the deafness watch asks: how many came that did not open. N
 
 from typing import Final
 
-from discord_recorder.voice.counters import Outcome, PacketLedger
+from discord_recorder.voice.counters import UNOPENED, Outcome, PacketLedger
 from discord_recorder.voice.dave import DaveSession
 from discord_recorder.voice.frames import OpusFrame
 from discord_recorder.voice.receiver import KEEPALIVE_BYTES, Receiver
@@ -14,17 +14,6 @@ from discord_recorder.voice.udp import Batch
 
 MAX_EARLY: Final = 1024
 """Datagrams that wait for the key; UDP may be ahead of the websocket by some, more are dropped."""
-
-_UNOPENED: Final = (
-    Outcome.FORGED,
-    Outcome.UNKNOWN_SSRC,
-    Outcome.NO_GROUP,
-    Outcome.NOT_A_MEMBER,
-    Outcome.UNDECRYPTABLE,
-    Outcome.PARKING_FULL,
-    Outcome.PLAIN_REFUSED,
-    Outcome.NOT_OPUS,
-)
 
 
 class Inbound:
@@ -106,7 +95,7 @@ class Inbound:
 
     def _count_unopened(self) -> int:
         counts = self._ledger.counts()
-        return counts.parked + sum(counts.dropped.get(outcome, 0) for outcome in _UNOPENED)
+        return counts.parked + sum(counts.dropped.get(outcome, 0) for outcome in UNOPENED)
 
     def _drop(self, outcome: Outcome) -> None:
         self._ledger.received += 1

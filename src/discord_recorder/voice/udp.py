@@ -1,9 +1,9 @@
 """The UDP side of a voice connection: a connected socket that is drained in batches.
 
 One wake-up of the event loop for each datagram costs more than all that is done with it, and a recorder is in no
-hurry. So the first readable event starts a timer of 20 ms, which empties the socket again and again; the first time
-that nothing was there, the socket is watched again. The kernel tells when each datagram came and how many it had to
-drop, where it can (Linux).
+hurry. So the first readable event starts a timer of 50 ms, or less in a crowd, which empties the socket again and
+again; the first time that nothing was there, the socket is watched again. The kernel tells when each datagram came and
+how many it had to drop, where it can (Linux).
 """
 
 import asyncio
@@ -17,8 +17,15 @@ from typing import Final, Protocol
 Batch = list[tuple[bytes, float]]
 """Datagrams in the order of arrival, each with the monotonic second of its arrival."""
 
-DRAIN_SECONDS: Final = 0.020
-"""Distance between two looks into the socket while datagrams come: one frame of Opus."""
+DRAIN_SECONDS: Final = 0.050
+"""Distance between two looks into the socket while datagrams come. What is made of them has to be in a file 100 ms
+after they came; of a small call each look costs more than what it finds."""
+
+CROWD_SECONDS: Final = 0.020
+"""The same while many datagrams come, of which the receive buffer of an unprivileged process holds 0.1 s and more."""
+
+CROWD: Final = 64
+"""Datagrams at one look that make a crowd."""
 
 RECEIVE_BUFFER_BYTES: Final = 8 << 20
 """What is asked of the kernel: seconds of a hundred voices, for an event loop that hangs."""
@@ -122,7 +129,7 @@ class UdpSocket:
         try:
             self._loop.add_reader(self._socket, self._readable)
             self._watching = True
-        except NotImplementedError:  # Windows' default event loop: look every 20 ms instead
+        except NotImplementedError:  # Windows' default event loop: look all the time instead
             self._polling = True
             self._timer = self._loop.call_later(DRAIN_SECONDS, self._due)
 
@@ -141,8 +148,7 @@ class UdpSocket:
         if not self.is_open:  # the listener closed it
             return
         if received or self._polling:
-            pause = 0.0 if received >= MAX_BATCH else DRAIN_SECONDS
-            self._timer = self._loop.call_later(pause, self._due)
+            self._timer = self._loop.call_later(_pause_after(received), self._due)
         else:
             self._watch()
 
@@ -192,6 +198,13 @@ class UdpSocket:
             self._kernel_dropped = dropped
             self._listener.on_kernel_dropped(count)
         return batch
+
+
+def _pause_after(received: int) -> float:
+    """How long to wait after a look that found so many."""
+    if received < CROWD:
+        return DRAIN_SECONDS
+    return CROWD_SECONDS if received < MAX_BATCH else 0.0
 
 
 def _grow_receive_buffer(udp: socket.socket) -> int:
