@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import latency, live, manifest, push, stop, transcode
+from benchmarks import clock, latency, listening, live, manifest, push, stop, transcode
 from benchmarks.machine import describe, file_system
 from benchmarks.options import DEFAULT, QUICK, Options
 from benchmarks.recorder import forget_settings
@@ -28,6 +28,8 @@ BENCHMARKS: dict[str, Callable[[Options, Path], list[Table]]] = {
     "latency": latency.run,
     "stop": stop.run,
     "manifest": manifest.run,
+    "clock": clock.run,
+    "listening": listening.run,
 }
 
 _LIMIT_SECONDS = 900.0
@@ -126,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--live-talkers", type=int, nargs="+", help=f"who talks in them ({' '.join(map(str, DEFAULT.live_talkers))})"
     )
+    parser.add_argument("--clock-hours", type=float, help=f"virtual hours of clock ({DEFAULT.clock_hours:g})")
     parser.add_argument("--hours", type=float, help=f"long meeting of stop ({DEFAULT.hours:g})")
     parser.add_argument("--stops", type=int, help=f"how often the short meeting is stopped ({DEFAULT.stops})")
     parser.add_argument(

@@ -25,6 +25,8 @@ class Options:
     """How long each call of `live` is measured."""
     live_talkers: tuple[int, ...] = (5, 25, 100)
     """How many talk in these calls."""
+    clock_hours: float = 8.0
+    """Virtual hours of `clock`."""
     replay: bool = True
     """Whether `stop` may use the same MP3 again for audio that repeats, before the part that it measures."""
     ffmpeg: str | None = None
@@ -51,5 +53,6 @@ QUICK = Options(
     stops=1,
     live_seconds=2.0,
     live_talkers=(2, 25),
+    clock_hours=0.1,
 )
 """Only to see that everything runs; the figures mean nothing."""

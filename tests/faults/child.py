@@ -180,6 +180,20 @@ class Child:
         status = await self._service.get_session_status(channel)
         return None if status is None else json.loads(json.dumps(status, default=str))
 
+    async def do_hear_codes(self, *, seconds: float, users: list[int]) -> None:
+        """Hear everybody's tone code from a voice channel, in real time but for standstills of this process."""
+        voices = {user: live_voices.coded(user, seconds) for user in users}
+        live, clock = self._service.sessions[1].go_live(), asyncio.get_running_loop().time
+        began = clock()
+        for number in range(round(seconds / 0.02)):
+            arrived = began + number * 0.02
+            live.on_frames([voice[number]._replace(arrived=arrived) for voice in voices.values()])
+            for user in users:
+                self._tell(channel=1, user=user, samples=(number + 1) * live_voices.FRAME)
+            if number == 0:
+                self._tell(codes_from_seconds=began - live.started)
+            await asyncio.sleep(max(0.0, arrived + 0.02 - clock()))
+
     async def do_wait(self) -> None:
         """Wait for a byte from the parent."""
         self._tell(waiting=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import cache
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from discord_recorder.voice.frames import OpusFrame
 from tests.audio.opus_signals import encoded, reference
 from tests.audio.signals import Samples
 from tests.faults import voices
+from tests.support import tone_code
 
 FRAME: Final = 960
 """Samples of a frame."""
@@ -59,6 +61,12 @@ def frame(user: int, number: int, arrived: float) -> OpusFrame:
     """The frame of that number, from 0."""
     voice = packets(user)
     return OpusFrame(user, user, number % 2**16, number * FRAME % 2**32, voice[number % len(voice)], arrived)
+
+
+def coded(user: int, seconds: float) -> list[OpusFrame]:
+    """The first frames of anybody's tone code."""
+    opus = islice(tone_code.packets(user), round(seconds * voices.RATE / FRAME))
+    return [OpusFrame(user, user, number, number * FRAME, packet, 0.0) for number, packet in enumerate(opus)]
 
 
 def heard(user: int, frames: int) -> Samples:

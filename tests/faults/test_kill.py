@@ -191,11 +191,11 @@ async def test_the_silence_between_pushes_is_kept(data_dir: Path) -> None:
             )
             for user, goes_on in until.items()
         }
-        length = max(map(len, expected.values()))
-        for user, said in expected.items():
+        session = max(map(len, expected.values()))
+        for user, said_and_unsaid in expected.items():
+            sound = joined(said_and_unsaid, silence(session - len(said_and_unsaid)))
             heard = played(track_of(recording, user)["path"])
-            sound = joined(said, silence(length - len(said)))
-            assert len(heard) == length
+            assert len(heard) == len(sound)
             assert (heard - sound).std() < 0.05 * sound.std()
             assert not differences(heard[: said_samples - samples(0.05)], sound)
             assert not differences(heard[until[user] + samples(0.05) :], sound[until[user] + samples(0.05) :])

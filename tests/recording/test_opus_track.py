@@ -373,6 +373,18 @@ def test_a_spurt_that_goes_on_in_the_next_chunk_is_not_moved(tape: Tape) -> None
     assert [p.at_sample for chunk in found for p in chunk] == [0, *(n * FRAME for n in range(40, 55))]
 
 
+def test_a_spurt_that_would_not_settle_in_its_chunk_begins_the_next_one(tape: Tape) -> None:
+    for number in range(43):
+        tape.write(number)
+    tape.track.begin_spurt()
+    for number in range(46, 60):
+        tape.write(number)
+    assert tape.track.move_spurt(960) == 960
+    first, second = tape.finish()
+    assert [p.at_sample for p in first] == [n * FRAME for n in range(43)]
+    assert [p.at_sample for p in second] == [n * FRAME - 960 for n in range(46, 60)]
+
+
 def test_a_spurt_that_is_long_is_not_moved_any_more(tape: Tape) -> None:
     tape.track.begin_spurt()
     for number in range(10, 10 + MAX_MOVED_PACKETS):

@@ -20,6 +20,9 @@ HOLD_BACK_SECONDS: Final = 0.25
 HEADROOM_SAMPLES: Final = ms_to_samples(100)
 """Where there was a gap, a chunk begins so much before its first frame, for frames that it overtook."""
 
+SETTLING_SAMPLES: Final = ms_to_samples(600)
+"""A talk spurt begins a new chunk if less than that would fit into the open one, so that its beginning can be moved."""
+
 MAX_MOVED_PACKETS: Final = 500
 """A talk spurt of more packets is not moved any more: 10 s."""
 
@@ -190,7 +193,9 @@ class OpusTrack:
         """Write a packet that comes after all that is there."""
         end = at_sample + samples
         chunk = self._open
-        if chunk is None or end - chunk.start > chunk_samples:
+        begins = self._spurt is not None and not self._spurt
+        room = chunk_samples - min(SETTLING_SAMPLES, chunk_samples // 10) if begins else chunk_samples
+        if chunk is None or end - chunk.start > room:
             chunk = self._next_chunk(at_sample, samples, chunk_samples, now)
         chunk.file.write(opus, at_sample)
         self._preroll.add(opus, at_sample, samples)
@@ -222,8 +227,7 @@ class OpusTrack:
         """Where the chunk begins whose first frame this is: early enough for those that it overtook."""
         headroom = max(0, min(HEADROOM_SAMPLES, (chunk_samples - samples) // 2))
         start = max(self.end, at_sample - headroom + headroom % UNIT_SAMPLES)
-        if self._open is not None:
-            room = self._open.start + chunk_samples - at_sample
+        if self._open is not None and (room := self._open.start + chunk_samples - at_sample) < samples:
             start = max(start, at_sample + room // samples * samples)  # those before still fit into the open chunk
         return start
 
