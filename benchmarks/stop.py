@@ -1,4 +1,7 @@
-"""`stop`: from the last transcode to the finished recording, after a short meeting and after a long one."""
+"""`stop`: from the last transcode to the finished recording, after a short meeting and after a long one.
+
+Both once with pushed audio, and once with the Opus of a live call, of which a master is kept for each track.
+"""
 
 import asyncio
 import tempfile
@@ -6,7 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.resources import as_file, files
+from itertools import cycle, islice
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks import recorder
 from benchmarks.material import CHUNK_SECONDS, Speech
@@ -21,10 +27,13 @@ from discord_recorder.audio.pcm import SAMPLE_BYTES, SAMPLE_RATE
 from discord_recorder.audio.splice import SplicedTrack
 from discord_recorder.recording import assembly
 from discord_recorder.recording.assembly import MeetingAssembly
+from discord_recorder.recording.masters import MasterTrack
 from discord_recorder.recording.promotion import Promoter
 from discord_recorder.recording.queue import SqlTranscodeQueue
+from discord_recorder.simulator.voice.opus_source import FRAME_SAMPLES, FRAME_SECONDS, from_file
 from discord_recorder.storage.database import Database
 from discord_recorder.storage.files import LocalRecordingStore
+from discord_recorder.voice.frames import OpusFrame
 
 _SPEAKERS = 4
 _LIMIT_SECONDS = 2.0
@@ -38,8 +47,8 @@ _LAST_SECONDS = 7.0
 _CHUNKS_AT_ONCE = 20
 """Chunks of a track that are pushed before their transcodes are waited for."""
 
-_STOP, _END, _DONE, _FINISH, _MIX, _TRACK, _PUT, _WRITE, _FINALIZE = (
-    "stop", "end", "done", "finish", "mix", "track", "put", "write", "finalize",
+_STOP, _END, _DONE, _FINISH, _MIX, _TRACK, _MASTER, _PUT, _WRITE, _FINALIZE = (
+    "stop", "end", "done", "finish", "mix", "track", "master", "put", "write", "finalize",
 )  # fmt: skip
 
 _PARTS = (
@@ -47,6 +56,7 @@ _PARTS = (
     "last transcodes",
     "until promotion begins",
     "mix",
+    "end the Opus masters",
     "read the rows, splice",
     "finish and hash the files",
     "rename",
@@ -67,6 +77,54 @@ class _Stop:
     bytes_of_tracks: list[int]
 
 
+class _Talk(Protocol):
+    """What the speakers say, endlessly, and how it comes to a session."""
+
+    async def say(self, session: DiscordSessionHandler, first: float, last: float) -> None:
+        """Hand over what is said from the one time to the other, in seconds."""
+
+
+class _Pushed:
+    """PCM, a second at a time, the speakers in turn."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._spoken = [speech.of(who, _LOOP_SECONDS) for who in range(_SPEAKERS)]
+
+    async def say(self, session: DiscordSessionHandler, first: float, last: float) -> None:
+        second = SAMPLE_RATE * SAMPLE_BYTES
+        for now in range(round(first), round(last)):
+            start = now % round(_LOOP_SECONDS) * second
+            for who, pcm in enumerate(self._spoken, start=1):
+                await session.push_audio_data(pcm[start : start + second], user_id=who)
+
+
+class _Heard:
+    """Opus frames, as a voice client hands them on."""
+
+    def __init__(self) -> None:
+        frames = round(_LOOP_SECONDS / FRAME_SECONDS)
+        self._voices = []
+        for asset in sorted((files("discord_recorder") / "assets" / "speech").iterdir(), key=lambda file: file.name):
+            with as_file(asset) as path:
+                self._voices.append(list(islice(cycle(from_file(path)), frames)))
+
+    async def say(self, session: DiscordSessionHandler, first: float, last: float) -> None:
+        live = session.go_live()
+        for frame in range(round(first / FRAME_SECONDS), round(last / FRAME_SECONDS)):
+            arrived, timestamp = live.started + frame * FRAME_SECONDS, frame * FRAME_SAMPLES % 2**32
+            frames = []
+            for who in range(1, _SPEAKERS + 1):
+                voice = self._voices[who % len(self._voices)]
+                opus = voice[(frame + 7 * who) % len(voice)]
+                frames.append(OpusFrame(who, who, frame % 2**16, timestamp, opus, arrived))
+                live.ledger.received += 1
+                live.ledger.tally(who).stored += 1
+            live.on_frames(frames)
+            if not frame % 50:
+                live.flush()
+                await asyncio.sleep(0)
+
+
 def run(options: Options, folder: Path) -> list[Table]:
     """Stop the short meeting several times, the long one once."""
     return asyncio.run(_run(options, folder))
@@ -81,18 +139,21 @@ async def _run(options: Options, folder: Path) -> list[Table]:
         "last chunk's row is DONE to the commit of the recording, everything included: mix of the last windows, "
         "splicing, hashing of the whole files, renaming.",
     )
-    parts = Table(
-        "stop: where the time goes, in seconds", ("part", f"{options.short_minutes:g} min", f"{options.hours:g} h")
-    )
-    replay = Replay()
-    short = [
-        await _measure(
-            speech, options, folder, replay, options.short_minutes * 60, f"{number_of_stop + 1} of {options.stops}"
-        )
-        for number_of_stop in range(options.stops)
-    ]
-    long = [await _measure(speech, options, folder, replay, options.hours * 3600, "1 of 1")]
-    for name, stops in ((f"{options.short_minutes:g} min", short), (f"{options.hours:g} h", long)):
+    lengths = {
+        f"{options.short_minutes:g} min": options.short_minutes * 60,
+        f"{options.hours:g} h": options.hours * 3600,
+    }
+    talks: dict[str, _Talk] = {"": _Pushed(speech), ", live": _Heard()}
+    measured: dict[str, list[_Stop]] = {}
+    for kind, talk in talks.items():
+        replay = Replay()
+        for (length, seconds), stops_of_it in zip(lengths.items(), (options.stops, 1), strict=True):
+            measured[length + kind] = [
+                await _measure(talk, options, folder, replay, seconds, f"{length}{kind}, {stop + 1} of {stops_of_it}")
+                for stop in range(stops_of_it)
+            ]
+    parts = Table("stop: where the time goes, in seconds", ("part", *measured))
+    for name, stops in measured.items():
         promoted = [one.parts[_PROMOTED] for one in stops]
         results.at_most(
             f"{name}: last transcode to promoted", median(promoted), _LIMIT_SECONDS, "s", spread=spread(promoted)
@@ -103,34 +164,25 @@ async def _run(options: Options, folder: Path) -> list[Table]:
         results.tell(f"{name}: chunks", stops[0].chunks, "", digits=0)
         results.tell(f"{name}: files of the recording", sum(sizes), "MiB", spread=spread(sizes, 1), digits=0)
     for n, part in enumerate(_PARTS):
-        parts.add(part, *(number(median([one.parts[n] for one in stops]), digits=3) for stops in (short, long)))
+        parts.add(part, *(number(median([one.parts[n] for one in stops]), digits=3) for stops in measured.values()))
     return [results.table, parts]
 
 
-async def _measure(speech: Speech, options: Options, folder: Path, replay: Replay, seconds: float, which: str) -> _Stop:
+async def _measure(talk: _Talk, options: Options, folder: Path, replay: Replay, seconds: float, which: str) -> _Stop:
     whole_chunks = max(1, round(seconds / CHUNK_SECONDS) - 1)
-    spoken = [speech.of(who, _LOOP_SECONDS) for who in range(_SPEAKERS)]
+    whole_seconds = whole_chunks * CHUNK_SECONDS
     with tempfile.TemporaryDirectory(dir=folder) as data:
         async with recorder.running(Path(data), options) as services:
             session = await recorder.start(services, 1)
             with replay.active() if options.replay else nullcontext():
                 for chunk in range(0, whole_chunks, _CHUNKS_AT_ONCE):
-                    progress(f"stop: {seconds / 60:g} min, {which}: {chunk} of {whole_chunks} chunks")
-                    await _push(session, spoken, chunk, min(chunk + _CHUNKS_AT_ONCE, whole_chunks))
+                    progress(f"stop: {which}: {chunk} of {whole_chunks} chunks")
+                    until = min((chunk + _CHUNKS_AT_ONCE) * CHUNK_SECONDS, whole_seconds)
+                    await talk.say(session, chunk * CHUNK_SECONDS, until)
                     await recorder.transcoded(services, session)
                 await session.assembly.advance()
-            for who, pcm in enumerate(spoken, start=1):
-                await session.push_audio_data(pcm[: round(_LAST_SECONDS * SAMPLE_RATE) * SAMPLE_BYTES], user_id=who)
+            await talk.say(session, whole_seconds, whole_seconds + _LAST_SECONDS)
             return await _stop(services, session, whole_chunks)
-
-
-async def _push(session: DiscordSessionHandler, spoken: list[bytes], first: int, last: int) -> None:
-    """Push the chunks `first..last` of all tracks, in seconds, the speakers in turn."""
-    second = SAMPLE_RATE * SAMPLE_BYTES
-    for now in range(round(first * CHUNK_SECONDS), round(last * CHUNK_SECONDS)):
-        start = now % round(_LOOP_SECONDS) * second
-        for who, pcm in enumerate(spoken, start=1):
-            await session.push_audio_data(pcm[start : start + second], user_id=who)
 
 
 async def _stop(services: ServicesManager, session: DiscordSessionHandler, whole_chunks: int) -> _Stop:
@@ -160,6 +212,7 @@ def _watching(trace: Trace) -> Iterator[None]:
             _FINISH: (MeetingAssembly, "finish"),
             _MIX: (assembly, "mix_frames"),
             _TRACK: (SplicedTrack, "finish"),
+            _MASTER: (MasterTrack, "finish"),
             _PUT: (LocalRecordingStore, "put"),
             _WRITE: (Database, "write"),
         }
@@ -177,6 +230,8 @@ def _parts(trace: Trace, begin: float, end: float) -> list[float]:
         max(0.0, min(call.end, finish.end) - max(call.begin, finish.begin)) for call in trace.of(_MIX)
     )  # one may have begun before
     tracks = trace.of(_TRACK, since=finish.begin)
+    mastered = trace.of(_MASTER, since=finish.begin)
+    mastering = max(call.end for call in mastered) - min(call.begin for call in mastered)
     hashing = max(call.end for call in tracks) - min(call.begin for call in tracks)
     renamed = max(call.end for call in trace.of(_PUT))
     transaction = next(call for call in trace.of(_WRITE, since=renamed) if call.task is promotion.task)
@@ -185,7 +240,8 @@ def _parts(trace: Trace, begin: float, end: float) -> list[float]:
         done - sealed,
         finish.begin - done,
         mixing,
-        finish.seconds - mixing - hashing,
+        mastering,
+        finish.seconds - mixing - mastering - hashing,
         hashing,
         renamed - finish.end,
         transaction.end - renamed,

@@ -24,13 +24,18 @@ ENCODER_DELAY_SAMPLES = 312
 _MODES = {"silk": (12_000, "voip"), "hybrid": (32_000, "voip"), "celt": (64_000, "audio")}
 
 
-def encoded(pcm: bytes, *, mode: str = "celt", frame_ms: int = 20) -> list[bytes]:
-    """The packets of one continuous encode of s16le stereo; a part of a frame at the end is left out."""
+def encoded(pcm: bytes, *, mode: str = "celt", frame_ms: int = 20, loss_percent: int = 0) -> list[bytes]:
+    """The packets of one continuous encode of s16le stereo; a part of a frame at the end is left out.
+
+    With `loss_percent` they hold copies of the frames before them (in-band FEC), in SILK and hybrid.
+    """
     bit_rate, application = _MODES[mode]
     context = av.CodecContext.create("libopus", "w")
     context.sample_rate, context.layout, context.format = SAMPLE_RATE, "stereo", "s16"
-    context.bit_rate = bit_rate
+    context.bit_rate = bit_rate + (8_000 if loss_percent else 0)  # there are no copies at less
     context.options = {"application": application, "frame_duration": str(frame_ms)}
+    if loss_percent:
+        context.options |= {"fec": "1", "packet_loss": str(loss_percent)}
     context.open()
     step = frame_ms * SAMPLE_RATE // 1000 * SAMPLE_BYTES
     packets = []

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discord_recorder.audio.ogg import LAST, read_pages
-from discord_recorder.audio.opus import SILENCE, packet_samples, silence
+from discord_recorder.audio.opus import SILENCE, is_missing, missing_packet, packet_samples, silence
+from discord_recorder.audio.opus_chunk import decode_chunk
 from discord_recorder.audio.opus_master import OpusMaster
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
+from discord_recorder.audio.opus_writer import OggOpusWriter
 from tests.audio.opus_signals import encoded, in_a_row, reference, speech
 from tests.audio.signals import offset_of, played, run_ffmpeg, to_pcm, tone
 
@@ -108,6 +110,69 @@ class TestSound:
         made.append(packets[25:])
         made.finish()
         assert made.left_out_packets == 5 + 50
+
+
+class TestLosses:
+    def lossy(self, lost: range, *, mode: str = "celt") -> list[PlacedPacket]:
+        sound = encoded(speech("Ben", 4.0), mode=mode)
+        return placed([missing_packet(opus, 960) if n in lost else opus for n, opus in enumerate(sound)])
+
+    @pytest.mark.parametrize(("lost", "kept"), [(1, 1), (5, 5), (6, 5), (50, 5)])
+    @pytest.mark.parametrize("step", [1, 7, 200])
+    def test_are_markers_up_to_100_ms(self, lost: int, kept: int, step: int) -> None:
+        """However the packets come, chunk by chunk."""
+        packets = self.lossy(range(30, 30 + lost))
+        made = OpusMaster(total_samples=192_000)
+        data = b"".join(made.append(packets[at : at + step]) for at in range(0, 200, step)) + made.finish()
+        found = read_ogg_opus(data).packets
+        markers = [each for each in found if is_missing(each.opus)]
+        assert [each.at_sample for each in markers] == [(30 + n) * 960 for n in range(kept)]
+        silent = [each for each in found if each.opus in {*silence(5_760), *silence(5_640)}]
+        assert sum(each.samples for each in silent) == (lost - kept) * 960
+        assert made.left_out_packets == 0
+
+    def test_one_long_marker_is_cut(self) -> None:
+        sound = encoded(speech("Ben", 1.0))
+        marker = missing_packet(sound[0], 5_760)
+        data = master([*placed(sound[:20]), *placed([marker, marker, *sound[32:]], 19_200)], 48_000)
+        markers = [each for each in read_ogg_opus(data).packets if is_missing(each.opus)]
+        assert [(each.at_sample, each.samples) for each in markers] == [(19_200, 4_800)]
+        assert read_ogg_opus(data).end_sample == 48_000
+
+    def test_another_loss_begins_anew(self) -> None:
+        packets = self.lossy(range(30, 40))
+        packets[35:36] = placed(encoded(speech("Ben", 1.0))[:1], 35 * 960)
+        markers = [each for each in read_ogg_opus(master(packets, 192_000)).packets if is_missing(each.opus)]
+        assert [each.at_sample // 960 for each in markers] == [30, 31, 32, 33, 34, 36, 37, 38, 39]
+
+    @pytest.mark.parametrize("codec", ["libopus", "opus"])
+    def test_through_everything_it_keeps_time_with_the_chunks(self, tmp_path: Path, codec: str) -> None:
+        """Losses, long ones, silences and changes of mode: no sample is added or lost by either of FFmpeg's decoders.
+
+        Its own one has another delay in SILK, 2 samples of it.
+        """
+        packets, at = [], 0
+        for number, mode in enumerate(("silk", "celt", "hybrid", "silk", "hybrid", "celt", "silk")):
+            sound = encoded(speech(("Ada", "Ben", "Chris")[number % 3], 2.0), mode=mode)
+            lost = {20, 40, 41, *range(60, 60 + 3 * number)}
+            sound = [missing_packet(opus, 960) if n in lost else opus for n, opus in enumerate(sound)]
+            packets += placed([missing_packet(sound[0], 480), *sound, *[SILENCE] * 5], at)
+            at = packets[-1].end_sample + (0, 120, 24_000, 0, 500_040, 4_800, 0)[number]
+        data, total = master(packets, at + 77), at + 77
+        (tmp_path / "a.ogg").write_bytes(data)
+        raw = run_ffmpeg("-c:a", codec, "-i", tmp_path / "a.ogg", "-f", "s16le", "-ac", "2", "pipe:1")
+        heard = np.frombuffer(raw, "<i2").reshape(-1, 2) / 32_768
+        assert len(heard) == total
+        writer = OggOpusWriter()
+        for each in packets:
+            writer.write(each.opus, each.at_sample)
+        chunk = decode_chunk(writer.finish(), start_sample=0, sample_count=total)
+        ours = np.frombuffer(chunk.pcm.pcm, "<i2").reshape(-1, 2) / 32_768
+        for first in range(0, total - 96_000, 96_000):
+            if ours[first : first + 96_000].any():
+                assert abs(offset_of(ours[first : first + 96_000], heard[first : first + 96_000])) <= (
+                    2 if codec == "opus" else 0
+                )
 
 
 class TestFile:

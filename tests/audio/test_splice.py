@@ -102,6 +102,8 @@ class TestRule:
             for number, segment in enumerate(arriving, start=1):
                 folder.add(track, segment)
                 if data.draw(st.booleans()):
+                    track.reach(data.draw(st.integers(0, 150)))
+                if data.draw(st.booleans()):
                     expected = by_the_rule(arriving[:number]) + [SILENT_FRAME] * 100
                     assert track.frames(0, len(expected)) == expected
             expected = by_the_rule(arriving)

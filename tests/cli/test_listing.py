@@ -1,6 +1,13 @@
+import asyncio
+import re
 from pathlib import Path
 
+from discord_recorder import ServicesManager
+from discord_recorder.voice.sink import GapReason
+from tests.audio.signals import to_pcm, tone
 from tests.cli.runs import MEETING, UNKNOWN, Cli
+from tests.support.recorder import BOB, CHANNEL, quick_settings, started
+from tests.support.recorder import MEETING as ABC
 
 
 def test_recordings_are_listed_newest_first(recorded: Cli, tones: list[Path]) -> None:
@@ -35,6 +42,42 @@ def test_show_a_finished_meeting(recorded: Cli) -> None:
     told = recorded.json("show", MEETING)
     assert told["chunks"] == []
     assert len(told["recording"]["tracks"]) == 3
+
+
+def test_show_tells_of_each_speaker_what_is_missing(broken: Cli) -> None:
+    lines = broken.ok("show", MEETING).stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("SPEAKER"))
+    assert lines[at].split() == ["SPEAKER", "HEARD", "LOST", "CONCEALED", "UNDECRYPTABLE", "LONGEST", "GAP"]
+    assert re.split(r" {2,}", lines[at + 1])[1:] == ["10.0 s", "0 ms", "0 ms", "0 ms", "2.0 s"]
+    told = broken.json("show", MEETING)
+    [speaker, *_] = told["figures"]
+    assert (speaker["lost_ms"], speaker["longest_gap_ms"]) == (0, 2000)
+    assert {track["heard_ms"] for track in told["recording"]["tracks"] if track["kind"] == "mix"} == {None}
+    assert (told["notes"], told["events"]) == ([], [])
+
+
+def test_show_tells_what_happened_meanwhile(cli: Cli) -> None:
+    async def record() -> None:
+        async with ServicesManager(quick_settings(cli.data_dir)) as services:
+            recorder = services.discord_recorder_service
+            session = await started(services)
+            await session.set_speaker_name(BOB, "Ben")
+            await session.push_audio_data(to_pcm(tone(48_000)), user_id=BOB)
+            await recorder.pause_session(CHANNEL)
+            await recorder.resume_session(CHANNEL)
+            assert await recorder.add_note(CHANNEL, "Budget, approved", BOB)
+            session.go_live().on_gap(0, 1e6, GapReason.DEAF)
+            await recorder.stop_session(CHANNEL)
+
+    asyncio.run(record())
+    printed = cli.ok("show", ABC).stdout
+    assert re.search(r"^AT +NOTE BY +TEXT\n0:00:01 +Ben +Budget, approved$", printed, re.MULTILINE)
+    assert re.search(r"^AT +WHEN +EVENT +LASTED +REASON$", printed, re.MULTILINE)
+    assert re.search(r"^0:00:01 .* paused +[0-9.]+ m?s +-$", printed, re.MULTILINE)
+    assert re.search(r" disconnected +.* audio stopped arriving", printed)
+    told = cli.json("show", ABC)
+    assert [(note["text"], note["at_ms"]) for note in told["notes"]] == [("Budget, approved", 1000)]
+    assert {event["kind"] for event in told["events"]} == {"paused", "disconnected"}
 
 
 def test_show_a_meeting_with_failed_chunks(broken: Cli) -> None:

@@ -208,8 +208,10 @@ class TestCustomProcessing:
             *(session.push_audio_data(to_pcm(signal), user_id=user) for user, signal in signals.items())
         )
         recording = await stopped(services)
+        sounds = {user: sound_of(recording, user) for user in signals}
+        assert {len(sound) for sound in sounds.values()} == {60_000}, "all last as long as the session"
         for user, signal in signals.items():
-            assert self.heard(signal, sound_of(recording, user))
+            assert self.heard(signal, sounds[user][: len(signal)])
 
 
 class TestMonitoring:

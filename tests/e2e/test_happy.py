@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.audio.signals import Samples, played
+from discord_recorder.audio.opus_reader import read_ogg_opus
+from tests.audio.signals import Samples, offset_of, played
 from tests.e2e.call import ADA_HERTZ, BEN_HERTZ, Call
-from tests.support.recorder import track_of
+from tests.support.recorder import bytes_of, track_of
 
 PLACE_SAMPLES = 960
 """20 ms; 7 of them are libopus' own delay."""
@@ -35,6 +36,14 @@ async def test_two_people_at_once(call: Call) -> None:
         assert level(spoken, person.hertz) > 0.2
         assert level(spoken, other) < 0.002
         assert abs(onset(sound) - begins[person]) < PLACE_SAMPLES
+        master = str(track_of(recording, person.id)["master_path"])
+        said = {frame.opus for frame in person.spoken}
+        stored = [packet.opus for packet in read_ogg_opus(bytes_of(master)).packets if packet.opus in said]
+        assert stored == [frame.opus for frame in person.spoken]
+        heard = played(Path(master))
+        assert abs(len(heard) - recording["duration_ms"] * 48) < PLACE_SAMPLES
+        there = slice(begins[person], begins[person] + 90_000)
+        assert abs(offset_of(heard[there], sound[there])) < 48
 
 
 def level(sound: Samples, hertz: float) -> float:

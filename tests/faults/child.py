@@ -117,6 +117,10 @@ class Child:
         """Resume."""
         return await self._service.resume_session(channel)
 
+    async def do_note(self, *, text: str, channel: int = 1) -> bool:
+        """Note something."""
+        return await self._service.add_note(channel, text)
+
     async def do_stop(self, *, channel: int = 1) -> bool:
         """Stop."""
         return await self._service.stop_session(channel)

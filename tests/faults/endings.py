@@ -1,17 +1,16 @@
 """How a meeting has to end, whatever happened to it: one recording that holds all that was said, and no leftovers."""
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from discord_recorder import ServicesManager
-from discord_recorder.recording.manifest import Manifest, TrackPart
 from discord_recorder.services.sql_recording import MeetingDict, RecordingDict
 from tests.audio.signals import Samples
 from tests.faults.deadlines import known, soon
 from tests.faults.voices import assert_sounds, joined, mixed, silence, voice
+from tests.support.manifests import heard, read_manifest
 from tests.support.recorder import MEETING
 
 
@@ -36,27 +35,20 @@ async def the_recording(services: ServicesManager, meeting_id: str = MEETING) ->
 
 
 def assert_files_match(recording: RecordingDict) -> None:
-    """The files of a recording are exactly those that its rows tell of, byte for byte."""
+    """The files of a recording are exactly those that its rows and its manifest tell of, byte for byte."""
     for track in recording["tracks"]:
         data = Path(track["path"]).read_bytes()
         assert hashlib.sha256(data).hexdigest() == track["sha256"], track["path"]
         assert len(data) == track["size_bytes"]
     named = {Path(path) for track in recording["tracks"] for path in (track["path"], track["master_path"]) if path}
-    assert recording["manifest_path"] is not None
-    assert set(Path(recording["path"]).parent.iterdir()) == named | {Path(recording["manifest_path"])}
+    read_manifest(recording)
+    assert set(Path(recording["path"]).parent.iterdir()) == named | {Path(recording["path"]).parent / "manifest.json"}
 
 
 def lengths(recording: RecordingDict) -> dict[int, int]:
     """Samples of each speaker's track up to the end of what is heard, as the manifest tells them."""
-    assert recording["manifest_path"] is not None
-    manifest: Manifest = json.loads(Path(recording["manifest_path"]).read_bytes())
-    return {int(part["user_id"]): _heard_until(part) for part in manifest["tracks"] if part["user_id"] is not None}
-
-
-def _heard_until(part: TrackPart) -> int:
-    last = part["gaps"][-1] if part["gaps"] else None
-    trailing = last and last["reason"] == "silence" and last["at_sample"] + last["samples"] == part["samples"]
-    return last["at_sample"] if last and trailing else part["samples"]
+    parts = read_manifest(recording)["tracks"]
+    return {int(part["user_id"]): max(end for _, end in heard(part)) for part in parts if part["user_id"] is not None}
 
 
 def assert_holds(recording: RecordingDict, expected: Mapping[int, Samples]) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from discord_recorder import ServicesManager
+from discord_recorder.storage.records import MarkKind
 from tests.faults.children import Recorder, die_at, recorder, speak
 from tests.faults.deadlines import soon
 from tests.faults.endings import assert_holds_voices, assert_tidy, ended, the_recording
 from tests.faults.voices import ADA, BEN, SPEAKERS, differences, joined, played, samples, silence, voice
 from tests.support.ffmpeg import UnreliableFfmpeg
+from tests.support.marks import stored
 from tests.support.recorder import MEETING, quick_settings, track_of
 
 NAMES = {str(ADA): "Ada Lovelace"}
@@ -113,6 +115,22 @@ async def test_after_a_pause(data_dir: Path) -> None:
         await child.has_pushed(samples(1.2))
         await child.killed()
     await assert_finished_by_itself(data_dir, child)
+
+
+async def test_notes_and_pauses(data_dir: Path) -> None:
+    """They are there when they were told as stored, and the meeting is as long as what is known of it."""
+    pause = ({"do": "pause"}, {"do": "resume"})
+    script = (OPEN, START, speak(0.8, (ADA,)), {"do": "note", "text": "Budget"}, *pause, speak(0.4, (ADA,)))
+    async with recorder(data_dir, *script, {"do": "pause"}, {"do": "wait"}, **BORDERS) as child:
+        await child.waits()
+        await child.killed()
+    await assert_finished_by_itself(data_dir, child)
+    async with ServicesManager(quick_settings(data_dir)) as services:
+        (note,) = await services.sql_recording_service.get_notes_for_meeting(MEETING)
+        meeting, pauses = await stored(services, MarkKind.PAUSED)
+    assert (note["text"], note["at_ms"]) == ("Budget", 800)
+    assert [(mark.at_sample, mark.sample_count) for mark in pauses] == [(samples(0.8), 0), (samples(1.2), 0)]
+    assert meeting.duration_samples == samples(1.2)
 
 
 async def test_amid_transcodes(data_dir: Path, unreliable: UnreliableFfmpeg) -> None:

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
-from discord_recorder import DatabaseBusyError, ServicesManager
-from discord_recorder.recording import sealing
+from discord_recorder import DatabaseBusyError, DiscordRecorderManagerService, ServicesManager
+from discord_recorder.ids import MeetingId
+from discord_recorder.recording import mark_log, sealing
+from discord_recorder.recording.mark_log import Unstored
 from discord_recorder.recording.queue import SqlTranscodeQueue, Transcoded
 from discord_recorder.recording.transcode import Transcoder
-from discord_recorder.storage.records import Chunk
+from discord_recorder.storage.records import Chunk, MarkKind
 from tests.faults.deadlines import known, soon, true
 from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
 from tests.faults.voices import ADA, BEN, said, samples
 from tests.support.ffmpeg import UnreliableFfmpeg
+from tests.support.marks import stored, stored_marks
 from tests.support.recorder import CHANNEL, MEETING, quick_settings, started
 
 BUSY: dict[str, Any] = {"database_busy_seconds": 0.2, "flush_interval_seconds": 0.5}
@@ -181,6 +185,110 @@ async def test_a_pause_whose_caller_is_cancelled_is_not_stored_for_good(
     await true(stored)
     await session.tick()
     assert await stored()
+
+
+async def test_notes_and_pauses_wait_for_it_and_hold_nothing_up(services: ServicesManager, data_dir: Path) -> None:
+    service, session = services.discord_recorder_service, await started(services)
+    with locked(data_dir):
+        assert await service.add_note(CHANNEL, "Budget")
+        for _ in range(3):
+            await service.pause_session(CHANNEL)
+            await service.resume_session(CHANNEL)
+        assert await service.add_note(CHANNEL, "Wages")
+        for second in range(2):
+            await asyncio.wait_for(session.tick(), 60)
+            await session.push_audio_data(said(ADA, samples(second), samples(1)), user_id=ADA)
+        status = await session.status()
+        assert (status["notes"], status["is_recording"]) == (2, True)
+
+    async def texts() -> list[str]:
+        return [note["text"] for note in await services.sql_recording_service.get_notes_for_meeting(MEETING)]
+
+    async def are_stored() -> bool:
+        return await texts() == ["Budget", "Wages"]
+
+    await true(are_stored)
+    assert await service.stop_session(CHANNEL)
+    assert len(await stored_marks(services, MarkKind.PAUSED)) == 3
+    assert await texts() == ["Budget", "Wages"]
+    assert_holds_voices(await the_recording(services), {ADA: samples(2)})
+
+
+async def test_what_waits_for_it_when_the_recorder_is_closed_is_stored_by_the_next_one(data_dir: Path) -> None:
+    async with ServicesManager(quick_settings(data_dir, **BUSY)) as services:
+        service, session = services.discord_recorder_service, await started(services)
+        await session.push_audio_data(said(ADA, 0, samples(1.3)), user_id=ADA)
+        await service.pause_session(CHANNEL)
+        with locked(data_dir):
+            await service.add_note(CHANNEL, "Budget")
+            await service.resume_session(CHANNEL)
+            await services.aclose()
+    for _ in range(2):
+        async with ServicesManager(quick_settings(data_dir)) as services:
+            assert_holds_voices(await the_recording(services), {ADA: samples(1.3)})
+            await assert_tidy(data_dir)
+            meeting, (pause, note) = await stored(services)
+        assert (pause.at_sample, note.text, note.at_sample) == (samples(1.3), "Budget", samples(1.3))
+        assert pause.wall_ms > 0
+        assert meeting.duration_samples == samples(1.3)
+
+
+async def test_the_flush_loop_does_not_wait_for_it(data_dir: Path) -> None:
+    """Files are synced and chunks cut however long others wait for the database."""
+    settings = quick_settings(data_dir, **{**BUSY, "database_busy_seconds": 600.0})
+    async with ServicesManager(settings) as services:
+        service, session = services.discord_recorder_service, await started(services)
+        with locked(data_dir):
+            noting = asyncio.create_task(service.add_note(CHANNEL, "Budget"))
+            await true(lambda: _has_notes(service, 1))
+            await session.push_audio_data(said(ADA, 0, samples(0.3)), user_id=ADA)
+            for _ in range(3):
+                await session.tick()
+            assert not noting.done()
+        assert await noting
+        assert await service.stop_session(CHANNEL)
+
+
+async def test_however_many_wait_for_it_they_wait_together(
+    services: ServicesManager, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, session = services.discord_recorder_service, await started(services)
+    rounds, write = 0, mark_log.write
+
+    def counted(tx: Connection, meeting_id: MeetingId, unstored: Unstored) -> list[int]:
+        nonlocal rounds
+        rounds += 1
+        return write(tx, meeting_id, unstored)
+
+    monkeypatch.setattr(mark_log, "write", counted)
+    with locked(data_dir):
+        waiting = [asyncio.create_task(service.add_note(CHANNEL, f"{number}")) for number in range(100)]
+        impatient = session.set_speaker_name(ADA, "Ada")
+        await true(lambda: _has_notes(service, 100))
+        assert isinstance(impatient, asyncio.Future)
+        impatient.cancel()
+    assert await asyncio.gather(*waiting) == [True] * 100
+    assert await service.stop_session(CHANNEL)
+    notes = await services.sql_recording_service.get_notes_for_meeting(MEETING)
+    assert [note["text"] for note in notes] == [f"{number}" for number in range(100)]
+    assert rounds <= 4
+
+
+async def _has_notes(service: DiscordRecorderManagerService, number: int) -> bool:
+    status = await service.get_session_status(CHANNEL)
+    return status is not None and status["notes"] == number
+
+
+async def test_a_cancelled_note_is_stored_once(services: ServicesManager, data_dir: Path) -> None:
+    service = services.discord_recorder_service
+    await started(services)
+    with locked(data_dir):
+        noting = asyncio.ensure_future(service.add_note(CHANNEL, "Budget"))
+        await true(lambda: _has_notes(service, 1))
+        noting.cancel()
+        await asyncio.wait([noting])
+    assert await service.stop_session(CHANNEL)
+    assert [note["text"] for note in await services.sql_recording_service.get_notes_for_meeting(MEETING)] == ["Budget"]
 
 
 async def test_work_that_breaks_while_the_database_is_locked_is_not_held_for_ever(

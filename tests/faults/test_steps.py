@@ -10,17 +10,20 @@ from typing import Any
 import pytest
 
 from discord_recorder import DiscordSessionHandler, ServicesManager
+from discord_recorder.audio.opus_reader import read_ogg_opus
+from tests.faults import live_voices
 from tests.faults.children import die_at, recorder, speak
 from tests.faults.deadlines import true
-from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording
+from tests.faults.endings import assert_files_match, assert_holds_voices, assert_tidy, the_recording
 from tests.faults.voices import ADA, BEN, said, samples
 from tests.support.ffmpeg import UnreliableFfmpeg
-from tests.support.recorder import CHANNEL, MEETING, chunks_of, quick_settings, started
+from tests.support.recorder import CHANNEL, MEETING, bytes_of, chunks_of, quick_settings, started, track_of
 
 OPEN: dict[str, Any] = {"do": "open"}
 RECORD: tuple[dict[str, Any], ...] = (OPEN, {"do": "start", "meeting": MEETING}, speak(1.3, (ADA, BEN), pace=0))
 STORE = ("replace", "/recordings/")
 MIX = ("replace", "/recordings/", "mix.mp3")
+MANIFEST = ("replace", "/recordings/", "manifest.json")
 END: tuple[dict[str, Any], ...] = (
     {"do": "until", "meeting": MEETING, "status": ["completed", "failed"]},
     {"do": "close"},
@@ -41,6 +44,8 @@ async def died(data_dir: Path, *steps: dict[str, Any]) -> dict[int, int]:
         pytest.param(die_at(STORE, after=True), id="after one file is stored"),
         pytest.param(die_at(STORE, number=2, after=True), id="after two files are stored"),
         pytest.param(die_at(MIX, after=True), id="after all files are stored"),
+        pytest.param(die_at(MANIFEST), id="before the manifest is stored"),
+        pytest.param(die_at(MANIFEST, after=True), id="after the manifest is stored"),
         pytest.param(die_at(MIX, "commit"), id="before the commit"),
         pytest.param(die_at(MIX, "commit", after=True), id="after the commit"),
         pytest.param(die_at(MIX, "commit", "unlink", after=True), id="amid tidying"),
@@ -56,6 +61,39 @@ async def test_promotion(data_dir: Path, death: dict[str, Any]) -> None:
         assert len(await services.sql_recording_service.list_recordings()) == 1
         await services.discord_recorder_service.cleanup_old_temp_recordings_once()
         await assert_tidy(data_dir)
+
+
+OPUS = ("replace", "/recordings/", ".opus")
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        pytest.param(die_at(("fsync", "master.opus")), id="before a master is on the disk"),
+        pytest.param(die_at(OPUS), id="before any master is stored"),
+        pytest.param(die_at(OPUS, after=True), id="after one master is stored"),
+        pytest.param(die_at(OPUS, number=2, after=True), id="after both masters are stored"),
+        pytest.param(die_at(MIX, after=True), id="after all files are stored"),
+        pytest.param(die_at(MIX, "commit", after=True), id="after the commit"),
+        pytest.param(die_at(MIX, "commit", ("unlink", ".ogg"), number=2), id="while the sources go"),
+    ],
+)
+async def test_promotion_of_a_live_call(data_dir: Path, death: dict[str, Any]) -> None:
+    hear: dict[str, Any] = {"do": "hear", "seconds": 1.3, "users": [ADA, BEN]}
+    pushed = await died(
+        data_dir, OPEN, {"do": "start", "meeting": MEETING}, hear, death, {"do": "stop"}, {"do": "close"}
+    )
+    async with ServicesManager(quick_settings(data_dir)) as services:
+        recording = await the_recording(services)
+        assert recording["status"] == "complete"
+        for user, count in pushed.items():
+            said = dict.fromkeys(live_voices.packets(user)[: count // live_voices.FRAME])
+            stored = read_ogg_opus(bytes_of(str(track_of(recording, user)["master_path"]))).packets
+            assert [packet.opus for packet in stored if packet.opus in said] == list(said)
+        assert len(await services.sql_recording_service.list_recordings()) == 1
+        await services.discord_recorder_service.cleanup_old_temp_recordings_once()
+        await assert_tidy(data_dir)
+        assert_files_match(recording)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +157,8 @@ def recording_with_a_hole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param(die_at(STORE, after=True), id="after one file is replaced"),
         pytest.param(die_at(STORE, number=2, after=True), id="after two files are replaced"),
         pytest.param(die_at(MIX, after=True), id="after all files are replaced"),
+        pytest.param(die_at(MANIFEST), id="before the manifest is replaced"),
+        pytest.param(die_at(MANIFEST, after=True), id="after the manifest is replaced"),
         pytest.param(die_at(MIX, "commit"), id="before the commit"),
         pytest.param(die_at(MIX, "commit", after=True), id="after the commit"),
         pytest.param(die_at(MIX, "commit", "unlink", after=True), id="amid tidying"),
@@ -131,5 +171,6 @@ async def test_mending(data_dir: Path, recording_with_a_hole: Path, death: dict[
         recording = await the_recording(services)
         assert recording["status"] == "complete"
         assert_holds_voices(recording, dict.fromkeys((ADA, BEN), samples(3.3)))
+        assert {track["heard_ms"] for track in recording["tracks"] if track["kind"] == "speaker"} == {3300}
         await services.discord_recorder_service.cleanup_old_temp_recordings_once()
         await assert_tidy(data_dir)

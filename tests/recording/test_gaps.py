@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from itertools import count
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,17 +11,18 @@ from discord_recorder.recording.gaps import (
     Figures,
     Gap,
     GapReason,
-    RunningFigures,
     TrackLedger,
     ledgers,
     mended_ledger,
     stretches_of,
 )
+from discord_recorder.recording.session_figures import SessionFigures
 from discord_recorder.storage.records import Chunk, Mark, MarkKind, Track, TranscodeStatus
 from discord_recorder.storage.stretches import Stretch, Stretches
-from tests.support.rows import ALICE_TRACK, BOB_TRACK, STARTED_AT, a_chunk_row
+from tests.support.rows import ALICE_TRACK, BOB_TRACK, MEETING_ID, STARTED_AT, a_chunk_row
 
 SPAN = 60
+IDS = count(1)
 TRACKS = (ALICE_TRACK, BOB_TRACK)
 PRECEDENCE = ("paused", "opted_out", "disconnected", "undecryptable", "lost", "failed", "silence")
 
@@ -39,7 +41,7 @@ def chunk(
     if heard is not None:
         stretches = Stretches(heard=heard, lost=lost, concealed_samples=concealed).to_json()
     return dataclasses.replace(
-        a_chunk_row(),
+        a_chunk_row(id=next(IDS)),
         track=track,
         start_sample=start,
         sample_count=end - start,
@@ -198,7 +200,21 @@ def test_silence_and_what_was_not_to_be_recorded_are_no_longest_gap() -> None:
 def test_a_loss_over_a_border_of_chunks_is_one_gap() -> None:
     chunks = [chunk(0, 100, [(0, 95)], [(95, 100)]), chunk(100, 200, [(108, 200)], [(100, 108)])]
     assert gaps(200, chunks) == [(95, 13, "lost")]
-    running = RunningFigures()
-    for one in chunks:
-        running.add(stretches_of(one))
-    assert running.so_far == ledger(200, chunks).figures
+    assert SessionFigures(MEETING_ID).add(chunks) == {ALICE_TRACK: ledger(200, chunks).figures}
+
+
+def test_figures_of_a_session_count_each_chunk_once() -> None:
+    """Whatever is read again, in whatever order it becomes DONE."""
+    figures = SessionFigures(MEETING_ID)
+    rows = [chunk(start, start + 10, [(start, start + 10)]) for start in range(0, 60, 10)]
+    waiting = [dataclasses.replace(row, transcode_status=TranscodeStatus.QUEUED) for row in rows]
+    broken = failed(60, 70)
+    assert figures.add([]) == {}
+    assert figures.add([*waiting, broken]) == {}
+    for expected, settled in [(20, {1, 2}), (20, {1, 2}), (40, {0, 1, 2, 5}), (60, {0, 1, 2, 3, 4, 5})]:
+        seen = [rows[number] if number in settled else waiting[number] for number in range(6)]
+        assert figures.add([*seen, broken]) == {ALICE_TRACK: Figures(heard=expected)}
+    retried = dataclasses.replace(chunk(60, 70, [(60, 65)]), id=broken.id)
+    assert figures.add([dataclasses.replace(retried, transcode_status=TranscodeStatus.QUEUED)])[ALICE_TRACK].heard == 60
+    assert figures.add([retried])[ALICE_TRACK].heard == 65
+    assert figures.add([*rows, retried])[ALICE_TRACK].heard == 65

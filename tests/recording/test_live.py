@@ -186,7 +186,7 @@ async def test_no_file_stands_for_a_long_gap(services: ServicesManager) -> None:
     assert_heard(sound_of(await stopped(services)), [(0.5, 0.9), (60.0, 60.4)], ALICE_HERTZ)
 
 
-async def test_a_pause_is_a_gap_and_its_frames_are_counted(services: ServicesManager) -> None:
+async def test_frames_of_a_pause_are_not_recorded_and_counted(services: ServicesManager) -> None:
     session, live = await live_session(services)
     frames = Sender(ALICE).says(tone_packets(3.0, ALICE_HERTZ), 0.5, then_silence=False)
     hear_all(live, frames[:50])

@@ -1,6 +1,7 @@
 """What a recorder left without stopping is finished by the next one. Killed processes: see tests/faults."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,16 @@ from sqlalchemy import Connection
 
 from discord_recorder import Settings
 from discord_recorder.ids import MeetingId
+from discord_recorder.recording import left_marks
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.queue import SqlTranscodeQueue
-from discord_recorder.storage import meetings
-from discord_recorder.storage.records import MeetingStatus, NewChunk, Track
+from discord_recorder.storage import marks, meetings
+from discord_recorder.storage.records import Mark, MarkKind, MeetingStatus, NewChunk, Track
 from tests.audio.signals import snr_db, to_pcm, tone
 from tests.recording.conftest import NewContext
+from tests.support.marks import stored
 from tests.support.recorder import ALICE, OpenServices, recording_of, sound_of, track_of
-from tests.support.rows import a_meeting
+from tests.support.rows import STARTED_AT, a_meeting
 
 RATE = 48_000
 LEFT = MeetingId("00000000000000aa")
@@ -109,3 +112,31 @@ async def test_what_a_living_one_owns_is_left_alone(
         assert (meeting["status"], meeting["recovered"]) == ("recording", False)
         assert path.exists()
         assert await services.sql_recording_service.get_temp_recordings_for_meeting(LEFT) == []
+
+
+async def test_marks_that_were_left_are_stored_once(
+    context: Context, settings: Settings, open_services: OpenServices
+) -> None:
+    await left_meeting(context)
+    pause = Mark(kind=MarkKind.PAUSED, at_sample=480, wall_at=STARTED_AT)
+    note = Mark(kind=MarkKind.NOTE, at_sample=960, wall_at=STARTED_AT, user_id=str(ALICE), text="Budg\u00e9t")
+    lost = Mark(
+        kind=MarkKind.LOST, at_sample=4800, sample_count=960, wall_at=STARTED_AT, track=Track(str(ALICE)), reason="?"
+    )
+    (pause_id,) = await context.database.write(marks.add, LEFT, [pause])
+    await context.database.write(marks.add, LEFT, [note])  # by a recovery that was interrupted
+    left = [replace(pause, id=pause_id, wall_ms=7000), note, lost]
+    left_marks.leave(settings.temp_dir / LEFT, left)
+    async with open_services() as services:
+        assert await services.discord_recorder_service.wait_until_ended(LEFT, 60)
+        meeting, found = await stored(services, meeting_id=LEFT)
+    assert [replace(mark, id=None) for mark in found] == [replace(pause, wall_ms=7000), note, lost]
+    assert meeting.duration_samples == 5760
+    assert not (settings.temp_dir / LEFT).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'[{"kind": "note"}]', b'[{"kind": "new", "wall_at": ""}]'])
+def test_damaged_marks_are_passed_over(settings: Settings, content: bytes) -> None:
+    (folder := settings.temp_dir / LEFT).mkdir(parents=True)
+    (folder / "marks.json").write_bytes(content)
+    assert left_marks.read(folder) == []

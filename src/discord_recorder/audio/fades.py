@@ -5,15 +5,19 @@ A few milliseconds each, and only where something was lost or moved, so plain Py
 
 from array import array
 
-from discord_recorder.audio.pcm import CHANNELS, SAMPLE_BYTES
+from discord_recorder.audio.pcm import SAMPLE_BYTES
 
 
-def faded_out(pcm: bytes, start_sample: int, end_sample: int) -> bytes:
-    """PCM as it is up to `start_sample`, and silent from `end_sample` on; it may end anywhere."""
-    head, rest = pcm[: start_sample * SAMPLE_BYTES], array("h", pcm[start_sample * SAMPLE_BYTES :])
-    length = (end_sample - start_sample) * CHANNELS
-    faded = array("h", (value * max(0, length - at) // length for at, value in enumerate(rest)))
-    return head + faded.tobytes()
+def faded_out(pcm: bytes, samples: int) -> bytes:
+    """PCM whose last samples, at most so many, go down to silence."""
+    head, tail = _cut(pcm, len(pcm) - samples * SAMPLE_BYTES)
+    return head + crossfaded(tail, bytes(len(tail)))
+
+
+def faded_in(pcm: bytes, samples: int) -> bytes:
+    """PCM whose first samples, at most so many, come up from silence."""
+    head, tail = _cut(pcm, samples * SAMPLE_BYTES)
+    return crossfaded(bytes(len(head)), head) + tail
 
 
 def crossfaded(first: bytes, second: bytes) -> bytes:
@@ -22,3 +26,7 @@ def crossfaded(first: bytes, second: bytes) -> bytes:
     length = len(ours)
     mixed = ((a * (length - at) + b * at) // length for at, (a, b) in enumerate(zip(ours, theirs, strict=True)))
     return array("h", mixed).tobytes()
+
+
+def _cut(pcm: bytes, at_byte: int) -> tuple[bytes, bytes]:
+    return pcm[: max(0, at_byte)], pcm[max(0, at_byte) :]

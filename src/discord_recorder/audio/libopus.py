@@ -5,8 +5,8 @@ FEC, LBRR). Both are one argument of `opus_decode`.
 
 Loading takes 1 ms and 0.4 MB. ctypes lets go of the GIL during each call.
 
-Sources: opus.h of libopus 1.3 and later (`opus_decode`, `opus_decoder_ctl`), RFC 6716 (section 2.1.7, FEC; section 4.4,
-concealment).
+Sources: opus.h of libopus 1.6 (`opus_decode`, `opus_decoder_ctl`, and since 1.5 `opus_packet_has_lbrr`), RFC 6716
+(section 2.1.7, FEC; section 4.4, concealment).
 """
 
 import weakref
@@ -61,6 +61,9 @@ def _declared(library: CDLL) -> CDLL:
     library.opus_decoder_ctl.restype = c_int
     library.opus_decode.argtypes = [c_void_p, c_char_p, c_int32, POINTER(c_int16), c_int, c_int]
     library.opus_decode.restype = c_int
+    if hasattr(library, "opus_packet_has_lbrr"):
+        library.opus_packet_has_lbrr.argtypes = [c_char_p, c_int32]
+        library.opus_packet_has_lbrr.restype = c_int
     library.opus_strerror.argtypes = [c_int]
     library.opus_strerror.restype = c_char_p
     return library
@@ -80,6 +83,7 @@ class LibopusCodec:
 
     def __init__(self, library: CDLL) -> None:
         self._library = library
+        self._has_lbrr = getattr(library, "opus_packet_has_lbrr", None)
         self._pcm: Array[c_int16] = (c_int16 * (MAX_PACKET_SAMPLES * CHANNELS))()
         error = c_int(_OK)
         self._state = library.opus_decoder_create(SAMPLE_RATE, CHANNELS, byref(error))
@@ -89,7 +93,7 @@ class LibopusCodec:
 
     def decode(self, opus: bytes) -> bytes | None:
         """A packet's PCM; None when libopus refuses the packet."""
-        return self._decoded(opus, MAX_PACKET_SAMPLES)
+        return self._decoded(opus, MAX_PACKET_SAMPLES) if opus else None  # libopus would conceal
 
     def conceal(self, samples: int) -> bytes:
         """What is to be played for so many samples of which nothing came; silence where nothing came before."""
@@ -98,6 +102,10 @@ class LibopusCodec:
             pieces.append(self._needed(None, min(samples, MAX_PACKET_SAMPLES)))
             samples -= MAX_PACKET_SAMPLES
         return b"".join(pieces)
+
+    def has_copy(self, opus: bytes) -> bool:
+        """Whether a packet holds a copy of the frame before it; never, where libopus is older than 1.5."""
+        return self._has_lbrr is not None and self._has_lbrr(opus, len(opus)) > 0
 
     def recover(self, opus: bytes) -> bytes:
         """The frame before a packet, from the copy that it holds; as `conceal`, where it holds none."""

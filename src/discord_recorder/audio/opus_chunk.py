@@ -5,7 +5,8 @@ part of its pre-roll: the packets in front of the chunk (`opus_preroll`), which 
 encoder, into the state they would have had in one go.
 
 Losses are concealed where markers tell of them (`opus.missing_packet`), up to 100 ms each; the rest of them, and every
-gap that no marker tells of, is exact silence. What is concealed at the end of a chunk comes out of the next chunk's
+gap that no marker tells of, is exact silence, into which the sound fades in its last 5 ms, and out of which in its
+first 5 ms, unless the sender paused. What is concealed at the end of a chunk comes out of the next chunk's
 pre-roll in the same way, so a loss over the border is one loss.
 """
 
@@ -15,7 +16,7 @@ from mmap import mmap
 from typing import Final
 
 from discord_recorder.audio.encode import ChunkPcm
-from discord_recorder.audio.fades import crossfaded, faded_out
+from discord_recorder.audio.fades import crossfaded, faded_in, faded_out
 from discord_recorder.audio.mp3 import PREROLL_SAMPLES
 from discord_recorder.audio.opus import is_silence
 from discord_recorder.audio.opus_decoder import OpusDecoder
@@ -25,7 +26,7 @@ from discord_recorder.audio.pcm import SAMPLE_BYTES, ms_to_samples
 from discord_recorder.audio.stretches import Stretch, joined, total, within, without
 
 _FADE_SAMPLES: Final = ms_to_samples(5)
-"""How long it takes from one packet to another that overlaps it, and from concealment to a gap without a reason."""
+"""How long it takes from one packet to another that overlaps it, and from sound to silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +72,14 @@ def decode_chunk(data: bytes | mmap, *, start_sample: int, sample_count: int) ->
     end_sample = start_sample + sample_count
     preroll_samples = min(PREROLL_SAMPLES, start_sample)
     came, lost = told_apart(packet for packet in stream.packets if packet.at_sample < end_sample)
-    decoding = _Decoding(_Canvas(start_sample - preroll_samples, end_sample), lost, start_sample)
+    canvas = _Canvas(start_sample - preroll_samples, end_sample)
+    decoding = _Decoding(canvas, lost, start_sample)
     for packet in came:
         decoding.add(packet)
     decoding.finish()
     heard = joined(decoding.heard)
     return DecodedChunk(
-        pcm=ChunkPcm(pcm=bytes(decoding.canvas.pcm), start_sample=start_sample, preroll_samples=preroll_samples),
+        pcm=ChunkPcm(pcm=bytes(canvas.pcm), start_sample=start_sample, preroll_samples=preroll_samples),
         packets=decoding.packets,
         overlapping_packets=decoding.overlapping,
         corrupt_packets=decoding.decoder.corrupt_packets,
@@ -89,19 +91,20 @@ def decode_chunk(data: bytes | mmap, *, start_sample: int, sample_count: int) ->
 
 
 class _Decoding:
-    """A chunk's packets in order of time; what was heard of them, and what was concealed between them."""
+    """A chunk's packets in order of time onto a canvas; what was heard of them, and what was concealed between them."""
 
     def __init__(self, canvas: "_Canvas", lost: Sequence[Stretch], border_sample: int) -> None:
-        self.canvas = canvas
         self.decoder = OpusDecoder(border_sample=border_sample)
         self.heard: list[Stretch] = []
         self.concealed: list[Stretch] = []
         self.packets = 0
         self.overlapping = 0
+        self._canvas = canvas
         self._lost = dict(lost)
         self._border = border_sample
-        self._pcm = b""
+        self._pcm = b""  # of the last packet
         self._end: int | None = None
+        self._sounds = False
 
     def add(self, packet: PlacedPacket) -> None:
         """Put the next packet in its place, and before it what is to be heard for those that were lost."""
@@ -111,41 +114,42 @@ class _Decoding:
             self.overlapping += is_own
             return
         pcm = self.decoder.decode(packet.opus, packet.at_sample)
-        told = self.heard if self.decoder.is_step else self.concealed
-        self._conceal(end, packet.at_sample, self.decoder.concealed, told)
-        self._join(pcm, packet.at_sample, end - packet.at_sample)
-        if not is_silence(packet.opus):
+        if packet.at_sample < end:
+            pcm = self._joined(pcm, end - packet.at_sample)
+        elif packet.at_sample > end and self._sounds:
+            told = self.heard if self.decoder.is_step else self.concealed
+            if not self._cross((end, packet.at_sample), self.decoder.concealed, told):
+                pcm = faded_in(pcm, _FADE_SAMPLES)
+        self._canvas.put(pcm, packet.end_sample - len(pcm) // SAMPLE_BYTES)
+        self._pcm, self._end = pcm, packet.end_sample
+        self._sounds = not is_silence(packet.opus)
+        if self._sounds:
             self.heard.append((packet.at_sample, packet.end_sample))
         self.packets += is_own
-        self._pcm, self._end = pcm, packet.end_sample
 
     def finish(self) -> None:
-        """Conceal what is lost behind the last packet."""
-        if self._end is not None and self._end in self._lost:
-            pcm = self.decoder.conceal(self.canvas.end - self._end)
-            self._conceal(self._end, self.canvas.end, pcm, self.concealed)
+        """Go on to the end of the canvas, behind the last packet."""
+        end = self._canvas.end
+        if self._end is not None and self._end < end and self._sounds:
+            self._cross((self._end, end), self.decoder.conceal(end - self._end), self.concealed)
 
-    def _conceal(self, start: int, end: int, pcm: bytes, told: list[Stretch]) -> None:
-        """Put what there is for a gap, as far as it is a loss, and take note of it."""
-        lost_until = self._lost.get(start, start)
-        pcm = pcm[: (lost_until - start) * SAMPLE_BYTES]
-        samples = len(pcm) // SAMPLE_BYTES
-        if not samples:
-            return
-        if start + samples == lost_until < end:
-            pcm = faded_out(pcm, max(0, samples - _FADE_SAMPLES), samples)
-        self.canvas.put(pcm, start)
-        told.append((start, start + samples))
+    def _cross(self, gap: Stretch, pcm: bytes, told: list[Stretch]) -> bool:
+        """Put what there is for a gap, as far as it is a loss, and take note of it; True when that fills the gap."""
+        start, end = gap
+        pcm = pcm[: (self._lost.get(start, start) - start) * SAMPLE_BYTES]
+        if not pcm:
+            self._canvas.put(faded_out(self._pcm, _FADE_SAMPLES), start - len(self._pcm) // SAMPLE_BYTES)
+            return False
+        until = start + len(pcm) // SAMPLE_BYTES
+        told.append((start, until))
+        self._canvas.put(pcm if until == end else faded_out(pcm, _FADE_SAMPLES), start)
+        return until == end
 
-    def _join(self, pcm: bytes, at_sample: int, overlap: int) -> None:
-        """Put a packet's PCM; where it overlaps the one before, that is heard, and fades to it at its end."""
-        if overlap > 0:
-            fade_bytes = min(overlap * SAMPLE_BYTES, _FADE_SAMPLES * SAMPLE_BYTES, len(self._pcm))
-            at_byte = overlap * SAMPLE_BYTES - fade_bytes
-            seam = crossfaded(self._pcm[-fade_bytes:], pcm[at_byte : at_byte + fade_bytes])
-            at_sample += at_byte // SAMPLE_BYTES
-            pcm = seam + pcm[at_byte + fade_bytes :]
-        self.canvas.put(pcm, at_sample)
+    def _joined(self, pcm: bytes, overlap: int) -> bytes:
+        """What is to be heard of a packet that overlaps the one before: that fades to it at its end."""
+        faded = min(overlap, _FADE_SAMPLES, len(self._pcm) // SAMPLE_BYTES) * SAMPLE_BYTES
+        rest = pcm[overlap * SAMPLE_BYTES - faded :]
+        return crossfaded(self._pcm[-faded:], rest[:faded]) + rest[faded:]
 
 
 class _Canvas:

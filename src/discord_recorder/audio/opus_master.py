@@ -4,11 +4,16 @@ Players take no notice of a hole in the granule positions; only packets make tim
 of 2.5 ms, so a packet after a gap stands at the nearest such place: at most 1.25 ms from its own, without adding up,
 and exactly in it where the places of a track's talk spurts are multiples of 120 samples. The length is exact to the
 sample, by the last page's granule position (RFC 7845, section 4.4).
+
+Losses stay markers (`opus.missing_packet`), which any player conceals, up to 100 ms each; what is longer goes on as
+silence, as in a decoded chunk.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from discord_recorder.audio.opus import UNIT_SAMPLES, silence
+from discord_recorder.audio.opus import UNIT_SAMPLES, is_missing, missing_packet, silence
+from discord_recorder.audio.opus_decoder import MAX_CONCEALED_SAMPLES
 from discord_recorder.audio.opus_reader import PlacedPacket
 from discord_recorder.audio.opus_writer import LATEST_SAMPLE, OggOpusWriter
 
@@ -31,6 +36,7 @@ class OpusMaster:
     def __init__(self, *, total_samples: int | None = None, comments: Iterable[str] = ()) -> None:
         self.left_out_packets = 0
         """Packets whose whole time others fill (duplicates), or that begin after the track's end."""
+        self._loss = (0, 0)  # where the last loss begins and ends
         self._writer = OggOpusWriter(comments=comments)
         self._total = LATEST_SAMPLE if total_samples is None else total_samples
         self._end = 0
@@ -47,7 +53,7 @@ class OpusMaster:
             packets: those that belong to a chunk, without its pre-roll, sorted by place.
         """
         pieces = []
-        for packet in packets:
+        for packet in self._concealable(packets):
             if packet.end_sample > self._end and packet.at_sample < self._total:
                 pieces.append(self.fill(packet.at_sample))
                 if self._end < self._total:
@@ -77,3 +83,19 @@ class OpusMaster:
                 self._end += self._writer.write(packet, self._end)
             pieces.append(self._writer.take())
         return b"".join(pieces)
+
+    def _concealable(self, packets: Iterable[PlacedPacket]) -> Iterator[PlacedPacket]:
+        """The packets, of each loss only the markers of its beginning."""
+        for packet in packets:
+            if not is_missing(packet.opus):
+                yield packet
+                continue
+            begun, until = self._loss
+            begun = begun if packet.at_sample == until else packet.at_sample
+            self._loss = begun, packet.end_sample
+            samples = min(packet.end_sample, begun + MAX_CONCEALED_SAMPLES) - packet.at_sample
+            if samples == packet.samples:
+                yield packet
+            elif samples >= UNIT_SAMPLES:
+                samples -= samples % UNIT_SAMPLES
+                yield replace(packet, samples=samples, opus=missing_packet(packet.opus, samples))

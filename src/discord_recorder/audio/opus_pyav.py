@@ -61,6 +61,11 @@ class PyavCodec:
             samples -= lost
         return b"".join(pieces)
 
+    def has_copy(self, opus: bytes) -> bool:
+        """Whether a packet's copy of the frame before it can be decoded: it cannot."""
+        del opus
+        return False
+
     def recover(self, opus: bytes) -> bytes:
         """The frame before a packet, concealed."""
         return self.conceal(frame_samples(opus))

@@ -66,6 +66,18 @@ class SplicedTrack:
                     self._segments[place : place + 1] = replaced
                     raise
 
+    def reach(self, count: int) -> None:
+        """Grow to `count` frames with silence, where the track is shorter; what is added later cuts it off again.
+
+        So a track that says nothing for hours has little to write at its end.
+
+        Raises:
+            StorageError: a file could not be read or written.
+        """
+        with self._lock:
+            self._settle()
+            self._file.append_silence(count - self._file.count)
+
     def frames(self, first: int, last: int) -> list[bytes]:
         """The frames `first..last` (`last` not included) as of now; `SILENT_FRAME` where there is nothing."""
         with self._lock:

@@ -11,11 +11,16 @@ Stretch = tuple[int, int]
 def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
     """Stretches in any order as few as possible: those that touch or overlap are one."""
     result: list[Stretch] = []
+    first = last = 0
     for start, end in sorted(stretches):
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        elif start < end:
-            result.append((start, end))
+        if start > last or first == last:
+            if first < last:
+                result.append((first, last))
+            first, last = start, end
+        elif end > last:
+            last = end
+    if first < last:
+        result.append((first, last))
     return result
 
 
@@ -33,6 +38,20 @@ def without(stretches: Iterable[Stretch], taken: Sequence[Stretch]) -> Iterator[
             number += 1
         if at < end:
             yield at, end
+
+
+def split(stretches: Iterable[Stretch], by: Sequence[Stretch]) -> tuple[list[Stretch], list[Stretch]]:
+    """What of some stretches is in others, and what is not."""
+    stretches = list(stretches)
+    left = list(without(stretches, by))
+    return list(without(stretches, left)), left
+
+
+def between(stretches: Sequence[Stretch], end: int) -> list[Stretch]:
+    """What stretches leave of everything up to a moment, which none of them lies behind."""
+    ends = [0, *(end for _, end in stretches)]
+    starts = [*(start for start, _ in stretches), end]
+    return [(last, first) for last, first in zip(ends, starts, strict=True) if last < first]
 
 
 def within(stretches: Iterable[Stretch], start: int, end: int) -> Iterator[Stretch]:

@@ -5,6 +5,8 @@ from typing import Final
 
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _UNIT: Final = 1024
+_SECOND_MS: Final = 1000
+_MINUTE_MS: Final = 60 * _SECOND_MS
 
 
 def printable(text: str) -> str:
@@ -17,6 +19,15 @@ def clock(ms: float) -> str:
     minutes, seconds = divmod(round(ms / 1000), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+def span(ms: int | None) -> str:
+    """How long something took, as exact as it matters; `-` where nobody knows."""
+    if ms is None:
+        return "-"
+    if ms < _SECOND_MS:
+        return f"{ms} ms"
+    return f"{ms / _SECOND_MS:.1f} s" if ms < _MINUTE_MS else clock(ms)
 
 
 def size(count_bytes: float) -> str:

@@ -1,16 +1,29 @@
 """Recordings and chunks as lines of a terminal."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from discord_recorder.cli.formats import clock, count, printable, size, when
+from discord_recorder.cli.formats import clock, count, printable, size, span, when
 from discord_recorder.cli.terminal import Terminal
-from discord_recorder.services.sql_recording import MeetingDict, RecordingDict, TempRecordingDict, TrackDict
+from discord_recorder.services.sql_recording import (
+    EventDict,
+    MeetingDict,
+    NoteDict,
+    RecordingDict,
+    SpeakerDict,
+    TempRecordingDict,
+    TrackDict,
+)
 
 
 def track_name(track: TrackDict) -> str:
     """Who is heard on a track."""
-    return track["name"] or track["user_id"] or ("mix" if track["kind"] == "mix" else "unknown speaker")
+    return "mix" if track["kind"] == "mix" else speaker_name(track)
+
+
+def speaker_name(speaker: SpeakerDict | TrackDict) -> str:
+    """Who that is."""
+    return speaker["name"] or speaker["user_id"] or "unknown speaker"
 
 
 def speakers_of(recording: RecordingDict) -> list[str]:
@@ -54,7 +67,41 @@ def print_tracks(terminal: Terminal, tracks: Sequence[TrackDict]) -> None:
     terminal.table(["Track", "Kind", "Length", "Size", "File"], rows)
     for track in tracks:
         if track["master_path"]:
-            terminal.say(f"Lossless master of {track_name(track)}: {track['master_path']}")
+            terminal.say(f"Master of {track_name(track)}: {track['master_path']}")
+
+
+def print_speakers(terminal: Terminal, speakers: Sequence[SpeakerDict]) -> None:
+    """How much of each speaker is heard, and how much is missing."""
+    rows = [
+        [
+            speaker_name(one),
+            span(one["heard_ms"]),
+            span(one["lost_ms"]),
+            span(one["concealed_ms"]),
+            span(one["undecryptable_ms"]),
+            span(one["longest_gap_ms"]),
+        ]
+        for one in speakers
+    ]
+    terminal.table(["Speaker", "Heard", "Lost", "Concealed", "Undecryptable", "Longest gap"], rows)
+
+
+def print_notes(terminal: Terminal, notes: Sequence[NoteDict], names: Mapping[str | None, str]) -> None:
+    """The notes, each at its moment."""
+    rows = [[clock(note["at_ms"]), names.get(note["user_id"], note["user_id"] or "-"), note["text"]] for note in notes]
+    terminal.table(["At", "Note by", "Text"], rows)
+
+
+def print_events(terminal: Terminal, events: Sequence[EventDict]) -> None:
+    """Pauses, and what happened to the connection."""
+    rows = [
+        [clock(one["at_ms"]), when(one["wall_at"]), one["kind"], _lasted(one), one["reason"] or "-"] for one in events
+    ]
+    terminal.table(["At", "When", "Event", "Lasted", "Reason"], rows)
+
+
+def _lasted(event: EventDict) -> str:
+    return span(event["wall_ms"]) if event["kind"] in ("paused", "disconnected") else "-"
 
 
 def print_chunks(terminal: Terminal, chunks: Sequence[TempRecordingDict]) -> None:

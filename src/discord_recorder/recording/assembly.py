@@ -5,6 +5,7 @@ the chunks' MP3s stay until promotion, so everything here can be made again from
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +17,13 @@ from sqlalchemy import Connection
 from discord_recorder.audio.framefile import FinishedTrack
 from discord_recorder.audio.mix import mix_frames, needed_frames
 from discord_recorder.audio.mp3 import determined_frames, frame_count
+from discord_recorder.audio.pcm import SAMPLE_RATE
 from discord_recorder.audio.splice import SplicedTrack
 from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
-from discord_recorder.recording.gaps import Figures, RunningFigures, stretches_of
 from discord_recorder.recording.masters import FILL_SAMPLES, MASTER_OPUS, Masters, MasterTrack, finish_masters
-from discord_recorder.recording.mix_windows import window_frames, windows_that_need
+from discord_recorder.recording.mix_windows import WINDOW_FRAMES, window_frames, windows_that_need
 from discord_recorder.storage import chunks, meetings
 from discord_recorder.storage.files import make_folder
 from discord_recorder.storage.records import MIX_TRACK, Chunk, Meeting, Track, TranscodeStatus
@@ -55,17 +56,30 @@ class _Lane:
     spliced: SplicedTrack
     master: MasterTrack | None
     waiting: deque[Chunk] = field(default_factory=deque)
-    figures: RunningFigures = field(default_factory=RunningFigures)
     end_sample: int = 0
 
 
 class MeetingAssembly:
-    """The growing files of one meeting; only the meeting's owner has one."""
+    """The growing files of one meeting; only the meeting's owner has one.
 
-    def __init__(self, context: Context, meeting_id: MeetingId, open_tracks: OpenTracks = dict) -> None:
+    Args:
+        context: collaborators.
+        meeting_id: the meeting.
+        open_tracks: tells what is in no sealed chunk yet.
+        session_samples: tells session time, as long as it goes on.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        meeting_id: MeetingId,
+        open_tracks: OpenTracks = dict,
+        session_samples: Callable[[], int] = int,
+    ) -> None:
         self._context = context
         self._meeting_id = meeting_id
         self._open_tracks = open_tracks
+        self._session_samples = session_samples
         self._lanes: dict[Track, _Lane] = {}
         self._known: set[int] = set()
         self._failed: set[int] = set()
@@ -101,11 +115,6 @@ class MeetingAssembly:
             lane.waiting.append(chunk)
             lane.end_sample = max(lane.end_sample, chunk.end_sample)
 
-    @property
-    def figures(self) -> dict[Track, Figures]:
-        """What is heard and lost of each speaker, as far as it is spliced in."""
-        return {track: lane.figures.so_far for track, lane in self._lanes.items()}
-
     async def advance(self) -> None:
         """Splice what is DONE, and mix what is complete by now."""
         async with self._lock:
@@ -114,6 +123,7 @@ class MeetingAssembly:
                 return
             ready = self._ready_sample()
             await asyncio.to_thread(self._fill_masters, ready - FILL_SAMPLES, tuple(self._lanes.values()))
+            await asyncio.to_thread(self._fill_tracks, determined_frames(ready - FILL_SAMPLES))
             if len(self._lanes) > 1:
                 await self._mix_up_to(determined_frames(ready))
 
@@ -136,7 +146,9 @@ class MeetingAssembly:
             longest = max((lane.end_sample for lane in self._lanes.values()), default=0)
             if len(lanes) > 1:
                 try:
-                    await self._mix_up_to(frame_count(longest), to_the_end=True)
+                    await self._mix_up_to(
+                        max(frame_count(longest), self._mixed_windows * WINDOW_FRAMES), to_the_end=True
+                    )
                 except (FfmpegError, Mp3Error) as error:
                     mix_error = error
                 else:
@@ -148,7 +160,9 @@ class MeetingAssembly:
 
     async def _run(self) -> None:
         while True:
-            await self._kicked.wait()
+            with contextlib.suppress(TimeoutError):  # while nobody speaks, silence is written as time goes by
+                async with asyncio.timeout(FILL_SAMPLES / SAMPLE_RATE):
+                    await self._kicked.wait()
             self._kicked.clear()
             try:
                 await self.advance()
@@ -181,12 +195,15 @@ class MeetingAssembly:
         mp3 = self._context.temp_file(chunk.mp3_key)
         await asyncio.to_thread(lane.spliced.add, first, mp3, start_sample=chunk.start_sample)
         self._dirty_windows.update(windows_that_need(first, last, self._mixed_windows))
-        lane.figures.add(stretches_of(chunk))
 
     def _fill_masters(self, until_sample: int, lanes: Sequence[_Lane]) -> None:
         for lane in lanes:
             if lane.master is not None:
                 lane.master.fill(until_sample)
+
+    def _fill_tracks(self, frames: int) -> None:
+        for lane in tuple(self._lanes.values()):
+            lane.spliced.reach(frames)
 
     def _ready_sample(self) -> int:
         """Up to where no track is going to change any more, as far as can be told.
@@ -199,7 +216,7 @@ class MeetingAssembly:
             if lane.waiting:
                 changing[track] = min(changing.get(track, lane.waiting[0].start_sample), lane.waiting[0].start_sample)
         longest = max(lane.end_sample for lane in self._lanes.values())
-        return min([longest, *changing.values()])
+        return min([max(longest, self._session_samples() - FILL_SAMPLES), *changing.values()])
 
     async def _mix_up_to(self, ready: int, *, to_the_end: bool = False) -> None:
         for window in sorted(self._dirty_windows):

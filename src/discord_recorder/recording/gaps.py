@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from discord_recorder.recording.intervals import between, run, split, total
+from discord_recorder.audio.stretches import Stretch, between, joined, split, within
 from discord_recorder.storage.records import Chunk, Mark, MarkKind, Track, TranscodeStatus
-from discord_recorder.storage.stretches import Stretch, Stretches
+from discord_recorder.storage.stretches import Stretches
 
 
 class GapReason(StrEnum):
@@ -73,31 +73,6 @@ class TrackLedger:
 
     gaps: Sequence[Gap]
     figures: Figures
-
-
-class RunningFigures:
-    """The figures of a track that still grows: sums of its chunks, so that asking costs nothing.
-
-    What is lost over a chunk's border counts as one gap when its chunks are added in order.
-    """
-
-    def __init__(self) -> None:
-        self._heard = self._lost = self._concealed = self._longest = 0
-        self._last_lost: Stretch = (0, 0)
-
-    def add(self, found: Stretches) -> None:
-        """Add a chunk."""
-        self._heard += total(found.heard)
-        self._lost += total(found.lost)
-        self._concealed += found.concealed_samples
-        for start, end in found.lost:
-            self._last_lost = (self._last_lost[0] if start == self._last_lost[1] else start, end)
-            self._longest = max(self._longest, end - self._last_lost[0])
-
-    @property
-    def so_far(self) -> Figures:
-        """All that is known by now; what could not be decrypted, and for how long nobody was heard, is not."""
-        return Figures(heard=self._heard, lost=self._lost, concealed=self._concealed, longest_gap=self._longest)
 
 
 @dataclass(slots=True)
@@ -169,12 +144,12 @@ def mended_ledger(
     """
     chunks = list(mended)
     known = _Known(concealed=concealed_before)
-    known.heard += between([(gap.at_sample, gap.at_sample + gap.samples) for gap in old], until=duration_samples)
+    known.heard += between([(gap.at_sample, gap.at_sample + gap.samples) for gap in old], duration_samples)
     for gap in old:
         known.add(gap.reason, [(gap.at_sample, gap.at_sample + gap.samples)])
-    no_longer = run([(chunk.start_sample, chunk.end_sample) for chunk in chunks], until=duration_samples)
+    no_longer = joined((chunk.start_sample, chunk.end_sample) for chunk in chunks)
     known.missing.pop(GapReason.SILENCE, None)
-    _, still_failed = split(known.missing.pop(GapReason.FAILED, []), by=no_longer)
+    _, still_failed = split(known.missing.pop(GapReason.FAILED, []), no_longer)
     known.add(GapReason.FAILED, still_failed)
     for chunk in chunks:
         known.add_chunk(chunk)
@@ -185,39 +160,29 @@ def find_gaps(
     duration_samples: int, heard: Iterable[Stretch], missing: Mapping[GapReason, Iterable[Stretch]]
 ) -> list[Gap]:
     """The gaps of a track in order, each with its reason; the stretches may be in any order, overlap and reach out."""
-    rest = between(run(heard, until=duration_samples), until=duration_samples)
+    rest = between(_up_to(duration_samples, heard), duration_samples)
     gaps: list[Gap] = []
     for reason in GapReason:
-        stretches = run(missing.get(reason, ()), until=duration_samples)
+        stretches = _up_to(duration_samples, missing.get(reason, ()))
         if not stretches:
             continue
         covered, rest = split(rest, stretches)
         gaps += [Gap(start, end - start, reason) for start, end in covered]
     gaps += [Gap(start, end - start, GapReason.SILENCE) for start, end in rest]
-    return _joined(gaps)
+    return sorted(gaps)  # no two of one reason touch, for no two pieces of the rest ever do
 
 
-def _joined(gaps: list[Gap]) -> list[Gap]:
-    """The same in order, with neighbours of one reason as one."""
-    gaps.sort()
-    joined = gaps[:1]
-    for gap in gaps[1:]:
-        last = joined[-1]
-        if last.reason is gap.reason and last.at_sample + last.samples == gap.at_sample:
-            joined[-1] = Gap(last.at_sample, last.samples + gap.samples, gap.reason)
-        else:
-            joined.append(gap)
-    return joined
+def _up_to(end: int, stretches: Iterable[Stretch]) -> list[Stretch]:
+    known = joined(stretches)
+    inside = not known or (known[0][0] >= 0 and known[-1][1] <= end)
+    return known if inside else list(within(known, 0, end))
 
 
 def _figures(duration_samples: int, gaps: Sequence[Gap], concealed: int) -> Figures:
     sums = dict.fromkeys(GapReason, 0)
     for _, samples, reason in gaps:
         sums[reason] += samples
-    missing = run(
-        [(gap.at_sample, gap.at_sample + gap.samples) for gap in gaps if gap.reason not in INTENDED],
-        until=duration_samples,
-    )
+    missing = joined((at, at + samples) for at, samples, reason in gaps if reason not in INTENDED)
     return Figures(
         heard=duration_samples - sum(sums.values()),
         lost=sums[GapReason.LOST],

@@ -206,9 +206,9 @@ class LiveCapture:
         await self._settle()
 
     def resume(self) -> None:
-        """Record again; streams begin anew where session time stood still, for their timestamps did not."""
-        if not self._time.runs_on:
-            self._streams.clear()
+        """Record again; where session time stood still, streams are placed anew, for their timestamps did not."""
+        for stream in self._streams.values() if not self._time.runs_on else ():
+            stream.placement = StreamPlacement()
 
     async def end(self) -> None:
         """Take nothing more; returns when all that came before is written."""

@@ -27,6 +27,7 @@ from discord_recorder.recording.recovery import Recovery
 from discord_recorder.recording.retention import Retention
 from discord_recorder.recording.session import DiscordSessionHandler
 from discord_recorder.recording.sessions import Sessions
+from discord_recorder.recording.signal import Signal
 from discord_recorder.recording.status import SessionStatus
 from discord_recorder.recording.voice_port import VoicePlace, VoicePort
 from discord_recorder.recording.workers import WorkerPool
@@ -63,6 +64,7 @@ class RecordingManager:
         """What can be done with meetings that have ended."""
         self._retention = Retention(context)
         self._starting: set[Snowflake] = set()
+        self._start_ended = Signal()
         self._stopping: dict[Snowflake, asyncio.Task[bool]] = {}
         self._cleanup_task: asyncio.Task[None] | None = None
 
@@ -85,6 +87,7 @@ class RecordingManager:
             await self._end_tasks()
 
     async def _finish(self, grace: float) -> None:
+        await self._starts_ended(grace + self._context.settings.database_busy_seconds)
         self._finalizer.hurry(grace)
         stops = [
             asyncio.create_task(self.stop(channel_id, max_wait_seconds=grace, reason=SHUT_DOWN))
@@ -102,6 +105,14 @@ class RecordingManager:
             await self._finalizer.drain(grace)
         except DiscordRecorderError:
             log.exception("The last meetings could not be finished; the next start finishes them")
+
+    async def _starts_ended(self, max_wait_seconds: float) -> None:
+        """Return when no session is being started any more: what fails to start has to clean up after itself."""
+        deadline = self._context.clock.monotonic() + max_wait_seconds
+        ticket = self._start_ended.ticket()
+        while self._starting and (left := deadline - self._context.clock.monotonic()) > 0:
+            await self._start_ended.wait(ticket, left)
+            ticket = self._start_ended.ticket()
 
     async def _end_tasks(self) -> None:
         if self._cleanup_task is not None:
@@ -173,6 +184,7 @@ class RecordingManager:
             raise
         finally:
             self._starting.discard(channel)
+            self._start_ended.send()
 
     async def stop(
         self, channel_id: int | str, *, max_wait_seconds: float | None = None, reason: str = STOPPED
@@ -276,7 +288,7 @@ class RecordingManager:
             try:
                 ended = await self._calls.join(place, session)
             except BaseException:
-                await session.aclose()
+                await session.aclose(is_forgotten=True)
                 await self._unregister(meeting)
                 raise
         self.sessions.add(parse_snowflake(meeting.channel_id, "channel id"), session)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from discord_recorder.errors import DatabaseError
 from discord_recorder.ids import MeetingId
+from discord_recorder.recording import left_marks
 from discord_recorder.recording.chunk_file import JOURNAL, ChunkPlace
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.left_files import left_chunk
@@ -66,13 +67,14 @@ class Recovery:
         rows = await self._context.database.read(chunks.of_meeting, meeting.id)
         last_audio = await asyncio.to_thread(self._last_audio, meeting)
         found = await asyncio.to_thread(lambda: list(self._unsealed(meeting, rows)))
+        left = await asyncio.to_thread(left_marks.read, self._context.meeting_folder(meeting.id))
         values: dict[str, Any] = {
             "status": MeetingStatus.PROCESSING,
             "ended_at": meeting.ended_at or last_audio or self._context.clock.now(),
         }
         if meeting.status in LIVE:
-            noted = await self._context.database.read(marks.of_meeting, meeting.id)
-            ends = [*(chunk.end_sample for chunk in (*rows, *found)), *(mark.end_sample for mark in noted)]
+            marked = [*await self._context.database.read(marks.of_meeting, meeting.id), *left]
+            ends = [*(chunk.end_sample for chunk in (*rows, *found)), *(mark.end_sample for mark in marked)]
             values["duration_samples"] = max(ends, default=0)
         if meeting.owner is not None or meeting.status in LIVE:  # who leaves in good order owns nothing
             values |= {"recovered": True, "end_reason": meeting.end_reason or INTERRUPTED}
@@ -80,6 +82,7 @@ class Recovery:
         def enqueue(tx: Connection) -> None:
             meetings.name_speakers(tx, meeting.id, dict.fromkeys(chunk.track for chunk in found))
             self._queue.enqueue(tx, found)
+            left_marks.store(tx, meeting.id, left)
             meetings.change(tx, meeting.id, **values)
 
         await self._context.database.write(enqueue)

@@ -28,6 +28,7 @@ from discord_recorder.recording.override import check_permit, current_placement,
 from discord_recorder.recording.pushed import checked_pcm, checked_place
 from discord_recorder.recording.queue import TranscodeQueue
 from discord_recorder.recording.sealing import Sealer
+from discord_recorder.recording.session_figures import SessionFigures
 from discord_recorder.recording.session_store import Figures, SessionEnd, SessionStore
 from discord_recorder.recording.session_time import SessionTime
 from discord_recorder.recording.session_tracks import SessionTracks
@@ -109,7 +110,8 @@ class DiscordSessionHandler:
             chunk_samples=lambda: self._chunk_samples,
             on_disk_error=self._disk_failed,
         )
-        self.assembly = MeetingAssembly(context, meeting.id, self._tracks.open_tracks)
+        self.assembly = MeetingAssembly(context, meeting.id, self._tracks.open_tracks, lambda: self.duration_samples)
+        self._speaker_figures = SessionFigures(meeting.id)
         self._marks = MarkLog(meeting.id, context.clock, self._time)
         self._store = SessionStore(context, meeting.id, self._marks, self._figures)
         self._loop = FlushLoop(
@@ -319,8 +321,11 @@ class DiscordSessionHandler:
         end = SessionEnd(reason=reason, ended_at=ended_at, duration_samples=self.duration_samples)
         await self._store.end(end)
 
-    async def aclose(self) -> None:
-        """End the session's own tasks; every chunk that is not sealed by now waits on the disk for recovery."""
+    async def aclose(self, *, is_forgotten: bool = False) -> None:
+        """End the session's own tasks; what is not sealed or stored by now waits on the disk for recovery.
+
+        That is, unless the meeting `is_forgotten`, because the session could not be started after all.
+        """
         self._state = SessionState.ENDED
         self._flush_task = None
         self._tracks.break_off()
@@ -329,7 +334,7 @@ class DiscordSessionHandler:
         await self._loop.synced()
         await self._sealer.aclose()
         await self.assembly.aclose()
-        await self._store.aclose()
+        await self._store.aclose(is_forgotten=is_forgotten)
 
     # --- the flush loop
 
@@ -357,7 +362,10 @@ class DiscordSessionHandler:
 
     async def status(self) -> SessionStatus:
         """The session's state now."""
-        counts = await self._context.database.read(chunks.count_by_status, self.meeting_id)
+        counts, rows = await self._context.database.read(
+            lambda tx: (chunks.count_by_status(tx, self.meeting_id), self._speaker_figures.read(tx))
+        )
+        figures = self._speaker_figures.add(rows)
         return SessionStatus(
             meeting_id=self.meeting_id,
             channel_id=self.channel_id,
@@ -374,7 +382,7 @@ class DiscordSessionHandler:
             dropped_bytes=self.dropped_bytes,
             notes=self._marks.notes,
             warnings=self._loop.warnings,
-            tracks=track_statuses(self._tracks.ends(), self._names, self._tracks.ledger, self.assembly.figures),
+            tracks=track_statuses(self._tracks.ends(), self._names, self._tracks.ledger, figures),
             packets=all_packets_of(self._tracks.ledger),
             events=self._marks.events(),
         )

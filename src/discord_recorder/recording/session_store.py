@@ -8,14 +8,14 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from discord_recorder.ids import MeetingId
-from discord_recorder.recording import mark_log
+from discord_recorder.recording import left_marks, mark_log
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.mark_log import MarkLog, Unstored
 from discord_recorder.storage import meetings
@@ -66,10 +66,12 @@ class SessionStore:
         self._names: dict[Track, str] = {}
         self._stored: dict[str, Any] = {"status": MeetingStatus.RECORDING, "paused_dropped_bytes": 0}
         self._figures_at = -math.inf
+        self._has_ended = False
         self._lock = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._storing: set[asyncio.Task[None]] = set()
+        self._waiting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Store in the background what `tick` finds."""
@@ -84,26 +86,35 @@ class SessionStore:
         elif self._marks.unstored() or self._names:
             self._wanted.set()
 
-    def name(self, track: Track, name: str) -> asyncio.Task[None]:
+    def name(self, track: Track, name: str) -> asyncio.Future[None]:
         """Have a speaker's name stored; await the result to know that it is, or why it has to wait."""
         self._names[track] = name
-        return self._begin(self._store())
+        stored = asyncio.shield(self._next_round())
+        stored.add_done_callback(_look_at)
+        return stored
 
     async def store(self) -> None:
         """Store what is new now; raises `DatabaseError` when that has to wait, and it is tried again."""
-        await asyncio.shield(self._begin(self._store()))
+        await asyncio.shield(self._next_round())
 
     async def end(self, end: SessionEnd) -> None:
         """Store all there is, and that the meeting is in processing; raises `DatabaseError`: call again."""
         await asyncio.shield(self._begin(self._store(end)))
 
-    async def aclose(self) -> None:
-        """Store no more; what is being stored at the moment is ended first."""
+    async def aclose(self, *, is_forgotten: bool = False) -> None:
+        """Store no more; what is being stored now is ended first, and what is not stored then is left for recovery."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         await asyncio.gather(*self._storing, return_exceptions=True)
+        left = [replace(mark, id=entry.row_id) for entry, mark in self._marks.unstored()]
+        if left and not self._has_ended and not is_forgotten:
+            folder = self._context.meeting_folder(self._meeting_id)
+            try:
+                await asyncio.to_thread(left_marks.leave, folder, left)
+            except OSError:
+                log.exception("What happened to a meeting could not be kept", extra={"meeting": self._meeting_id})
 
     # --- inside
 
@@ -124,6 +135,8 @@ class SessionStore:
 
     async def _store(self, end: SessionEnd | None = None) -> None:
         async with self._lock:
+            if end is None:
+                self._waiting = None
             now, values = self._context.clock.monotonic(), self._changes(end)
             marks, names = self._marks.unstored(), dict(self._names)
             if values or marks or names:
@@ -131,6 +144,7 @@ class SessionStore:
                 self._stored |= values
                 self._marks.was_stored(marks, row_ids)
                 self._names = {track: name for track, name in self._names.items() if names.get(track) != name}
+            self._has_ended = self._has_ended or end is not None
             if now - self._figures_at >= FIGURES_SECONDS:
                 self._figures_at = now
 
@@ -161,6 +175,12 @@ class SessionStore:
     def _are_figures_due(self) -> bool:
         return self._context.clock.monotonic() - self._figures_at >= FIGURES_SECONDS
 
+    def _next_round(self) -> asyncio.Task[None]:
+        """What will store all there is now: one for all who ask while another is going on."""
+        if self._waiting is None:
+            self._waiting = self._begin(self._store())
+        return self._waiting
+
     def _begin(self, storing: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(storing)
         self._storing.add(task)
@@ -169,5 +189,10 @@ class SessionStore:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._storing.discard(task)
-        if not task.cancelled() and task.exception() is not None:
+        if _look_at(task) is not None:
             self._wanted.set()  # the background goes on, and tells
+
+
+def _look_at(ended: asyncio.Future[None]) -> BaseException | None:
+    """Why it failed; nobody else may want to know."""
+    return None if ended.cancelled() else ended.exception()

@@ -62,7 +62,7 @@ class FigureStatus(TypedDict):
 
 
 class TrackStatus(FigureStatus):
-    """One speaker of a live session; the figures are those of what is transcoded, and lag by a chunk or two."""
+    """One speaker of a live session; the figures are those of what is transcoded."""
 
     user_id: str | None
     name: str | None

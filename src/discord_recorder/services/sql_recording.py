@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from sqlalchemy import Connection
 
@@ -131,6 +131,23 @@ class NoteDict(TypedDict):
     text: str
 
 
+class EventDict(TypedDict):
+    """Something that happened to a whole meeting: `kind` is "connected", "disconnected", "paused" or "ended".
+
+    `at_ms` and `duration_ms` are session time; a pause that stopped it has no duration, but took `wall_ms`.
+    """
+
+    kind: str
+    at_ms: int
+    duration_ms: int
+    wall_at: datetime
+    wall_ms: int
+    reason: str | None
+
+
+_EVENTS: Final = (MarkKind.CONNECTED, MarkKind.DISCONNECTED, MarkKind.PAUSED, MarkKind.ENDED)
+
+
 class SqlRecordingService:
     """Reads meetings, chunks and recordings. Unknown meetings give empty lists, malformed ids `InvalidIdError`."""
 
@@ -193,6 +210,22 @@ class SqlRecordingService:
         """All meetings, whatever their status, oldest first."""
         found = await (await self._started()).read(meetings.find, *MeetingStatus)
         return [_meeting(meeting) for meeting in found]
+
+    async def get_events_for_meeting(self, meeting_id: str) -> list[EventDict]:
+        """The pauses of a meeting, and what happened to its voice connection, in the order of session time."""
+        parsed = parse_meeting_id(meeting_id)
+        found = await (await self._started()).read(marks.of_meeting, parsed, *_EVENTS)
+        return [
+            EventDict(
+                kind=mark.kind.value,
+                at_ms=samples_to_ms(mark.at_sample),
+                duration_ms=samples_to_ms(mark.sample_count),
+                wall_at=mark.wall_at,
+                wall_ms=mark.wall_ms,
+                reason=mark.reason,
+            )
+            for mark in found
+        ]
 
     async def get_notes_for_meeting(self, meeting_id: str) -> list[NoteDict]:
         """A meeting's notes in the order of session time, from the moment they are stored until it is deleted."""

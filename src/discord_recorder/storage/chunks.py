@@ -102,6 +102,14 @@ def of_meeting(tx: Connection, meeting_id: MeetingId, *statuses: TranscodeStatus
     return [Chunk.from_row(row) for row in rows.mappings()]
 
 
+def since(tx: Connection, meeting_id: MeetingId, from_id: int, also: Sequence[int]) -> list[Chunk]:
+    """A meeting's chunks from that id on, and those of the other ids, in the order of track and session time."""
+    of_interest = or_(_table.c.id >= from_id, _table.c.id.in_(also))
+    query = select(_table).where(and_(_table.c.meeting_id == meeting_id, of_interest))
+    rows = tx.execute(query.order_by(_table.c.track, _table.c.start_sample))
+    return [Chunk.from_row(row) for row in rows.mappings()]
+
+
 def count_by_status(tx: Connection, meeting_id: MeetingId) -> dict[TranscodeStatus, int]:
     """How many chunks of a meeting are in each status; every status is there."""
     query = (

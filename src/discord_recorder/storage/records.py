@@ -180,15 +180,15 @@ class Chunk(NewChunk):
     stretches: str | None = None
     """JSON: where something is heard, and what is lost, in samples of session time; None until the chunk is DONE."""
 
-    @property
-    def is_in_recording(self) -> bool:
-        """Whether its MP3 was put into the recording, and it is kept for its source only."""
-        return self.transcode_status is TranscodeStatus.DONE and self.sha256 is None
-
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "Chunk":
         """From a `temp_recordings` row."""
         return cls(**{**row, "transcode_status": TranscodeStatus(row["transcode_status"])})
+
+    @property
+    def is_in_recording(self) -> bool:
+        """Whether its MP3 was put into the recording, and it is kept for its source only."""
+        return self.transcode_status is TranscodeStatus.DONE and self.sha256 is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
