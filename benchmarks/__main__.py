@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import latency, live, push, stop, transcode
+from benchmarks import latency, live, manifest, push, stop, transcode
 from benchmarks.machine import describe, file_system
 from benchmarks.options import DEFAULT, QUICK, Options
 from benchmarks.recorder import forget_settings
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Options, Path], list[Table]]] = {
     "transcode": transcode.run,
     "latency": latency.run,
     "stop": stop.run,
+    "manifest": manifest.run,
 }
 
 _LIMIT_SECONDS = 900.0

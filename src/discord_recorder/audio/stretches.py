@@ -3,6 +3,7 @@
 A sequence of them is in order, and no two touch, where nothing else is said.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 Stretch = tuple[int, int]
@@ -40,11 +41,28 @@ def without(stretches: Iterable[Stretch], taken: Sequence[Stretch]) -> Iterator[
             yield at, end
 
 
-def split(stretches: Iterable[Stretch], by: Sequence[Stretch]) -> tuple[list[Stretch], list[Stretch]]:
-    """What of some stretches is in others, and what is not."""
-    stretches = list(stretches)
-    left = list(without(stretches, by))
-    return list(without(stretches, left)), left
+def split(stretches: Sequence[Stretch], by: Sequence[Stretch]) -> tuple[list[Stretch], list[Stretch]]:
+    """What of some stretches is in others, and what is not; takes time for the others only."""
+    pieces = list(stretches)
+    covered: list[Stretch] = []
+    left: list[Stretch] = []
+    at = 0
+    for start, end in by:
+        reached = bisect_left(pieces, (start, start), at)
+        if reached > at and pieces[reached - 1][1] > start:
+            reached -= 1
+        left += pieces[at:reached]
+        at = reached
+        while at < len(pieces) and pieces[at][0] < end:
+            first, last = pieces[at]
+            if first < start:
+                left.append((first, start))
+            covered.append((max(first, start), min(last, end)))
+            if last > end:
+                pieces[at] = (end, last)
+                break
+            at += 1
+    return covered, left + pieces[at:]
 
 
 def between(stretches: Sequence[Stretch], end: int) -> list[Stretch]:

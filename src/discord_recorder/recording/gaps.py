@@ -14,7 +14,10 @@ from discord_recorder.storage.stretches import Stretches
 
 
 class GapReason(StrEnum):
-    """Why nothing is heard, in order of precedence: of several reasons for one moment the first is told."""
+    """Why nothing is heard, in order of precedence: of several reasons for one moment the first is told.
+
+    What is heard is in no gap, whatever else is known of that moment.
+    """
 
     PAUSED = "paused"
     """The session was paused, and session time ran on."""
