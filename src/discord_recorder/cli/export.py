@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from discord_recorder.cli.formats import size
+from discord_recorder.cli.formats import printable, size
 from discord_recorder.cli.invocation import FAILED, Invocation
 from discord_recorder.cli.listing import Entry, find_entry
 from discord_recorder.cli.options import WantedFormat
@@ -54,14 +54,14 @@ def _refuse_unfinished(entry: Entry) -> None:
 
 
 class _Bar:
-    """One bar for all files, and the name of the one in work."""
+    """One bar for all files, and whose is in work."""
 
     def __init__(self, bars: Progress, samples: int) -> None:
         self._bars = bars
         self._bar = bars.add_task("Exporting", total=samples, shown="")
 
-    def begins(self, file: str) -> None:
-        self._bars.update(self._bar, shown=file)
+    def begins(self, track: str, export_format: ExportFormat) -> None:
+        self._bars.update(self._bar, shown=f"{printable(track)}, {export_format}")
 
     def advances(self, samples: int) -> None:
         self._bars.advance(self._bar, samples)

@@ -21,7 +21,7 @@ from discord_recorder.recording.export.new_files import new_file, refuse_to_over
 from discord_recorder.recording.export.sheet import ExportedFile, sheet_json
 from discord_recorder.recording.export.sources import Source, SourceError, sources_of
 from discord_recorder.recording.export.tagging import tags_of
-from discord_recorder.recording.export.track_files import TrackFileMaker
+from discord_recorder.recording.export.track_files import TrackFileMaker, is_copy
 from discord_recorder.storage.files import MANIFEST, RecordingStore
 from discord_recorder.storage.records import RecordingTrack, user_of
 
@@ -32,8 +32,8 @@ LABELS = "labels.txt"
 class Watcher(Protocol):
     """Who shows how far an export is."""
 
-    def begins(self, file: str) -> None:
-        """A file is begun."""
+    def begins(self, track: str, export_format: ExportFormat) -> None:
+        """A file of a track is begun; `track` says whose."""
 
     def advances(self, samples: int) -> None:
         """So much more of a track is done."""
@@ -145,7 +145,7 @@ class Exporter:
 
     async def _make(self, plan: _Planned, target: Path, exported: Exported, watcher: Watcher) -> Source:
         """Make a file of the best source that is whole; gives that, and tells of the others."""
-        watcher.begins(plan.name)
+        watcher.begins(name_of(plan.track), plan.format)
         tags = tags_of(self.material, plan.track)
         sources = await asyncio.to_thread(sources_of, self.material, plan.track, self._store, plan.format)
         faults: list[str] = []
@@ -161,7 +161,7 @@ class Exporter:
         raise SourceError(faults[-1])
 
     def _exported(self, plan: _Planned, source: Source, made: Path) -> ExportedFile:
-        is_copy = source.kind == plan.format and plan.format in (ExportFormat.MP3, ExportFormat.OPUS)
+        samples = plan.track.samples if is_copy(source, plan.format) else self.material.samples
         with made.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return ExportedFile(
@@ -172,7 +172,7 @@ class Exporter:
             file=plan.name,
             format=plan.format.value,
             made_from=source.kind,
-            duration_ms=samples_to_ms(plan.track.samples if is_copy else self.material.samples),
+            duration_ms=samples_to_ms(samples),
             size_bytes=made.stat().st_size,
             sha256=sha256,
         )

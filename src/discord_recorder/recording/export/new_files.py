@@ -2,9 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from discord_recorder.errors import StorageError, UserError
 from discord_recorder.storage.files import sync_file, sync_folder
@@ -36,13 +37,27 @@ async def scratch_file(folder: Path) -> AsyncIterator[Path]:
         part.unlink(missing_ok=True)
 
 
-async def write_blocks(target: Path, blocks: AsyncIterable[bytes]) -> None:
-    """Write a file; raises `StorageError`."""
-    with told_of(target):
-        file = await asyncio.to_thread(target.open, "wb")
-        with file:
+async def write_blocks(
+    target: Path, blocks: AsyncGenerator[bytes, None], advance: Callable[[int], object], *, header: bytes = b""
+) -> None:
+    """Write a file; raises `StorageError`.
+
+    Args:
+        target: where; what is there is replaced.
+        blocks: the bytes; closed when this ends.
+        advance: told of every so many of them that are written.
+        header: what stands before them.
+    """
+    with told_of(target), _opened(target) as file:
+        file.write(header)
+        async with aclosing(blocks):
             async for block in blocks:
                 await asyncio.to_thread(file.write, block)
+                advance(len(block))
+
+
+def _opened(target: Path) -> BinaryIO:
+    return target.open("wb")
 
 
 @contextmanager

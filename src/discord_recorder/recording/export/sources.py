@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -45,21 +45,32 @@ class Source:
         except FileNotFoundError:
             raise SourceError(f"{self.path} is gone. Get it back from a backup.") from None
         except OSError as error:
-            raise SourceError(f"{self.path} cannot be read: {error.strerror}.") from error
+            raise self._unreadable(error) from error
         if self.sha256 not in (None, found):
-            raise SourceError(
-                f"{self.path} is damaged: its SHA-256 is {found}, and was {self.sha256} when it was recorded. Get that "
-                "file back from a backup."
-            )
+            raise self.damaged(f"its SHA-256 is {found}, and was {self.sha256} when it was recorded")
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    def blocks(self) -> Iterator[bytes]:
         """Its bytes; raises `SourceError`."""
         try:
-            with await asyncio.to_thread(self.path.open, "rb") as file:
-                while block := await asyncio.to_thread(file.read, _BLOCK_BYTES):
+            with self.path.open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
                     yield block
         except OSError as error:
-            raise SourceError(f"{self.path} cannot be read: {error.strerror}.") from error
+            raise self._unreadable(error) from error
+
+    def mapped(self) -> mmap:
+        """All of it as memory; raises `SourceError`."""
+        try:
+            with self.path.open("rb") as file:
+                return mmap(file.fileno(), 0, access=ACCESS_READ)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        except ValueError as error:
+            raise self.damaged("it is empty") from error
+
+    def damaged(self, reason: object) -> SourceError:
+        """The error that says so."""
+        return SourceError(f"{self.path} is damaged: {reason}. Get that file back from a backup.")
 
     async def pcm(self, ffmpeg: Callable[[], Ffmpeg], samples: int) -> AsyncGenerator[bytes, None]:
         """Its sound, s16le, 48 kHz, stereo, made exactly so long.
@@ -82,14 +93,17 @@ class Source:
                     yield block[:left]
                     left -= len(block)
             except (NotAudioError, OggError) as error:
-                raise SourceError(f"{self.path} is damaged: {error}. Get that file back from a backup.") from error
+                raise self.damaged(error) from error
         while left > 0:
             yield _SILENCE[:left]
             left -= len(_SILENCE)
 
     def _opus_pcm(self) -> Iterator[bytes]:
-        with mapped(self.path) as data:
+        with self.mapped() as data:
             yield from master_pcm(data)
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        return SourceError(f"{self.path} cannot be read: {error.strerror}.")
 
 
 def sources_of(
@@ -101,15 +115,6 @@ def sources_of(
         return [mp3]
     master = Source(path=store.local_file(track.master_key), sha256=material.master_sha256(track.track))
     return [master, mp3]
-
-
-def mapped(path: Path) -> mmap:
-    """A file as memory; raises `OSError`, and `OggError` when it is empty."""
-    with path.open("rb") as file:
-        try:
-            return mmap(file.fileno(), 0, access=ACCESS_READ)
-        except ValueError as error:
-            raise OggError("the file is empty") from error
 
 
 async def in_thread(blocks: Iterator[bytes]) -> AsyncGenerator[bytes, None]:

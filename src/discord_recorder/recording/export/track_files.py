@@ -1,6 +1,6 @@
 """One track as a file of one format."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from discord_recorder.audio.wav import wav_header
 from discord_recorder.errors import FfmpegError, OggError, StorageError
 from discord_recorder.recording.export.formats import ExportFormat
 from discord_recorder.recording.export.new_files import write_blocks
-from discord_recorder.recording.export.sources import Source, SourceError, in_thread, mapped
+from discord_recorder.recording.export.sources import Source, in_thread
 
 Advance = Callable[[int], object]
 """Told of every so many samples of a track that are done."""
@@ -56,17 +56,17 @@ class TrackFileMaker:
             FfmpegError: FFmpeg could not be run, or did not do it.
         """
         await source.check()
-        if source.kind == export_format and export_format is ExportFormat.MP3:
-            await write_blocks(target, self._counted(_behind(id3v2_tag(tags), source.blocks()), source, advance))
-        elif source.kind == export_format and export_format is ExportFormat.OPUS:
-            blocks = in_thread(_tagged_opus(source.path, tags))
-            await write_blocks(target, self._counted(blocks, source, advance))
-        else:
-            async with aclosing(self._pcm(source, advance)) as pcm:
-                if export_format is ExportFormat.WAV:
-                    await write_blocks(target, _behind(wav_header(self._samples * SAMPLE_BYTES), pcm))
-                else:
-                    await self._encode(pcm, export_format, tags, target)
+        if is_copy(source, export_format):
+            size = max(1, source.path.stat().st_size)
+            blocks = in_thread(_COPIES[export_format](source, tags))
+            await write_blocks(target, blocks, lambda count: advance(count * self._samples // size))
+            return
+        async with aclosing(source.pcm(self._ffmpeg, self._samples)) as pcm:
+            if export_format is ExportFormat.WAV:
+                header = wav_header(self._samples * SAMPLE_BYTES)
+                await write_blocks(target, pcm, lambda count: advance(count // SAMPLE_BYTES), header=header)
+            else:
+                await self._encode(_counted(pcm, advance), export_format, tags, target)
 
     async def _encode(self, pcm: AsyncIterable[bytes], export_format: ExportFormat, tags: Tags, target: Path) -> None:
         told = [part for comment in tags.comments() for part in ("-metadata", comment)]
@@ -77,29 +77,29 @@ class TrackFileMaker:
         except FfmpegError as error:
             raise StorageError(f"no {export_format} file could be written in {target.parent}: {error}") from error
 
-    async def _pcm(self, source: Source, advance: Advance) -> AsyncGenerator[bytes, None]:
-        async with aclosing(source.pcm(self._ffmpeg, self._samples)) as blocks:
-            async for block in blocks:
-                yield block
-                advance(len(block) // SAMPLE_BYTES)
 
-    async def _counted(self, blocks: AsyncIterable[bytes], source: Source, advance: Advance) -> AsyncIterator[bytes]:
-        """A copy's blocks; each counts as its part of the track."""
-        size = max(1, source.path.stat().st_size)
-        async for block in blocks:
-            yield block
-            advance(len(block) * self._samples // size)
+def is_copy(source: Source, export_format: ExportFormat) -> bool:
+    """Whether a file of that format is what was recorded with tags, not encoded again."""
+    return source.kind == export_format and export_format in _COPIES
 
 
-async def _behind(head: bytes, blocks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    yield head
-    async for block in blocks:
+async def _counted(pcm: AsyncIterable[bytes], advance: Advance) -> AsyncIterator[bytes]:
+    async for block in pcm:
         yield block
+        advance(len(block) // SAMPLE_BYTES)
 
 
-def _tagged_opus(path: Path, tags: Tags) -> Iterator[bytes]:
+def _tagged_mp3(source: Source, tags: Tags) -> Iterator[bytes]:
+    yield id3v2_tag(tags)
+    yield from source.blocks()
+
+
+def _tagged_opus(source: Source, tags: Tags) -> Iterator[bytes]:
     try:
-        with mapped(path) as data:
+        with source.mapped() as data:
             yield from with_comments(data, tags.comments())
     except OggError as error:
-        raise SourceError(f"{path} is damaged: {error}. Get that file back from a backup.") from error
+        raise source.damaged(error) from error
+
+
+_COPIES: Final = {ExportFormat.MP3: _tagged_mp3, ExportFormat.OPUS: _tagged_opus}
