@@ -19,7 +19,7 @@ def master_pcm(data: bytes | mmap) -> Iterator[bytes]:
     """The PCM (s16le, 48 kHz, stereo) of a file of `OpusMaster`, a second or more at a time.
 
     It may be up to 119 samples longer than the track, whose last packet is played whole, and is shorter where the
-    track ends with a loss. Blocks, 5 s an hour of sound; call it from a thread.
+    track ends with a loss. Blocks, about 10 s an hour of sound, and less of silence; call it from a thread.
 
     Args:
         data: the file.

@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +36,17 @@ MILLISECOND = 48
 
 
 class Silently:
-    """Nobody looks; something may happen at the first progress."""
+    """Nobody looks, and it is only counted."""
+
+    def __init__(self) -> None:
+        self.samples = 0
 
     def begins(self, track: str, export_format: ExportFormat) -> None:
         self.file = (track, export_format)
 
     def advances(self, samples: int) -> None:
         assert samples >= 0
+        self.samples += samples
 
 
 async def export(data_dir: Path, folder: Path, order: ExportOrder = EVERY, **settings: Any) -> Exported:
@@ -411,6 +416,34 @@ class TestInterruption:
         assert {path: path.read_bytes() for path in files_in(out)} == before
         again = await export(call, out, ExportOrder(formats=(MP3,), zip_of=MP3, force=True))
         assert [file["sha256"] for file in again.files] == [file["sha256"] for file in first.files]
+
+
+@pytest.mark.parametrize("kind", ExportFormat)
+async def test_progress_ends_at_the_end(call_once: Path, out: Path, kind: ExportFormat) -> None:
+    exporter = await open_export(quick_settings(call_once), MEETING)
+    order, watcher = ExportOrder(formats=(kind,), zip_of=kind), Silently()
+    await exporter.export(made(out), order, watcher)
+    assert watcher.samples == pytest.approx(exporter.samples(order), rel=0.05)
+
+
+@pytest.mark.parametrize("kind", [FLAC, WAV])
+async def test_memory_does_not_grow_with_the_session(
+    open_services: OpenServices, data_dir: Path, out: Path, kind: ExportFormat
+) -> None:
+    """Ten minutes are 115 MB of PCM."""
+    async with open_services() as services:
+        session = await started(services)
+        await session.push_audio_data(to_pcm(speech_like(RATE)))
+        await session.push_audio_data(to_pcm(speech_like(RATE)), at_ms=599_000)
+        assert await services.discord_recorder_service.stop_session(CHANNEL)
+    tracemalloc.start()
+    try:
+        exported = await export(data_dir, out, ExportOrder(zip_of=kind))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [file["duration_ms"] for file in exported.zipped] == [600_000]
+    assert peak_bytes < 20_000_000
 
 
 @pytest.mark.parametrize(
