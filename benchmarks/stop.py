@@ -179,6 +179,7 @@ async def _measure(talk: _Talk, options: Options, folder: Path, replay: Replay, 
                     progress(f"stop: {which}: {chunk} of {whole_chunks} chunks")
                     until = min((chunk + _CHUNKS_AT_ONCE) * CHUNK_SECONDS, whole_seconds)
                     await talk.say(session, chunk * CHUNK_SECONDS, until)
+                    await session.flush()
                     await recorder.transcoded(services, session)
                 await session.assembly.advance()
             await talk.say(session, whole_seconds, whole_seconds + _LAST_SECONDS)

@@ -261,6 +261,18 @@ class TestLength:
         assert decoded.concealed_samples == samples
         assert pcm(decoded)[20 * samples : 21 * samples].any()
 
+    @MODES
+    @pytest.mark.parametrize("name", ["libopus", "opus"])
+    def test_is_the_same_with_ffmpegs_decoders(self, mode: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where libopus cannot be called itself."""
+        monkeypatch.setattr(opus_decoder, "best_codec", lambda: PyavCodec(name))
+        packets = voice("Ben", mode)
+        decoded = chunk(with_losses(packets, {*range(50, 52), *range(100, 120)}), 200 * FRAME)
+        assert decoded.lost == ((50 * FRAME, 52 * FRAME), (100 * FRAME, 120 * FRAME))
+        assert decoded.concealed_samples == 2 * FRAME + CONCEALED
+        assert not pcm(decoded)[100 * FRAME + CONCEALED : 120 * FRAME].any()
+        assert snr_db(reference(packets)[: 50 * FRAME] / FULL_SCALE, pcm(decoded)[: 50 * FRAME]) > 10
+
 
 class TestLatePackets:
     def test_win_over_their_markers(self) -> None:

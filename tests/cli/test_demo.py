@@ -56,7 +56,7 @@ def test_records_a_call_and_accounts_for_every_packet(
     [mix] = (tmp_path / "discord-recorder-demo" / "recordings").glob("*/mix.mp3")
     assert str(mix) in printed
     assert "--data-dir discord-recorder-demo show" in printed
-    assert sorted(path.suffix for path in mix.parent.iterdir()) == [".mp3"] * 4
+    assert sorted(path.suffix for path in mix.parent.iterdir()) == [".json", *[".mp3"] * 4, *[".opus"] * 3]
     cli.env["DISCORD_RECORDER_DATA_DIR"] = str(tmp_path / "discord-recorder-demo")
     [entry] = cli.json("recordings")
     assert sorted(entry["speakers"]) == ["Ada", "Ben", "Chris"]

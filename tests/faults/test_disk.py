@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from discord_recorder import DiscordSessionHandler, ServicesManager, SessionEndedError, StorageError
-from discord_recorder.recording import session as session_module
+from discord_recorder.recording import flush_loop
 from tests.faults.children import Recorder, recorder, speak
 from tests.faults.deadlines import known, soon
 from tests.faults.endings import assert_holds_voices, assert_tidy, ended, lengths, the_recording
@@ -42,7 +42,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk()
     monkeypatch.setattr(shutil, "disk_usage", disk.usage)
-    monkeypatch.setattr(session_module, "CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(flush_loop, "CHECK_SECONDS", 0.0)
     return disk
 
 

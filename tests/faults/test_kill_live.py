@@ -12,7 +12,7 @@ from discord_recorder import ServicesManager
 from discord_recorder.audio.opus_reader import read_ogg_opus
 from discord_recorder.services.sql_recording import RecordingDict
 from tests.faults.children import Recorder, recorder
-from tests.faults.endings import assert_tidy, the_recording
+from tests.faults.endings import assert_tidy, lengths, the_recording
 from tests.faults.live_voices import FRAME, frame, heard, packets
 from tests.faults.voices import ADA, BEN, RATE, SPEAKERS, played, samples
 from tests.support.recorder import MEETING, quick_settings, track_of
@@ -34,12 +34,13 @@ async def assert_recorded(data_dir: Path, child: Recorder, *, handler: str | Non
         recording = await the_recording(services)
         assert recording["recovered"]
         await assert_tidy(data_dir)
+    ends = lengths(recording)
     for user, told in child.pushed.items():
         if handler is None:
             assert_is_master(recording, user, places[user])
         else:
             assert track_of(recording, user)["master_path"] is None
-        sound = played(track_of(recording, user)["path"])[places[user] :]
+        sound = played(track_of(recording, user)["path"])[places[user] : ends[user]]
         assert told - MOST_LOST_SAMPLES <= len(sound) <= told + 2 * FRAME, f"{told} were heard, {len(sound)} recorded"
         wanted = heard(user, len(sound) // FRAME)[: len(sound)]
         for at in range(FRAME, len(wanted) - 4800, 4800):

@@ -288,6 +288,18 @@ class TestFailure:
         assert isinstance(masters.errors[ALICE_TRACK], OggError)
         assert not masters.made
 
+    @pytest.mark.parametrize("added", [3, 5])
+    def test_a_growing_file_that_was_removed(self, alice: Speaker, added: int) -> None:
+        master = alice.master()
+        for row in alice.rows[:3]:
+            master.add(row)
+        (alice.folder / ALICE_TRACK / "master.opus").unlink()
+        for row in alice.rows[3:added]:
+            master.add(row)
+        made = master.finish(alice.rows, TOTAL)
+        assert made is not None
+        assert_is_alices(made.path)
+
     def test_a_full_disk_gets_its_room_back(self, alice: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
         path = alice.folder / ALICE_TRACK / "master.opus"
         master = alice.master()

@@ -58,7 +58,7 @@ class DecodedChunk:
 def decode_chunk(data: bytes | mmap, *, start_sample: int, sample_count: int) -> DecodedChunk:
     """Decode a chunk's file.
 
-    Blocks, 15 to 25 ms for 10 s of sound, most of it without the GIL; call it from a thread.
+    Blocks, 12 to 30 ms for 10 s of sound, most of it without the GIL; call it from a thread.
 
     Args:
         data: the Ogg file: pre-roll packets, then the chunk's. Packets of what follows are left out.

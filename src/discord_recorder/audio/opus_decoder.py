@@ -27,7 +27,7 @@ place. What was spoken at a packet's timestamp is heard 312 samples (6.5 ms) lat
 encoder (measured by cross-correlation: CELT 312, SILK and hybrid 303), 120 in its low-delay mode. That is the encoder's
 look-ahead. It is the same for everyone whose client uses libopus in its usual modes, so speakers stay aligned.
 
-Measured with libopus: 20 to 40 us a packet (SILK least), 30 us to make a decoder. It works without the GIL, so threads
+Measured with libopus: 20 to 60 us a packet (SILK least), 0.1 ms to make a decoder. It works without the GIL, so threads
 help.
 
 Sources: RFC 6716 (section 4.4, lost packets; section 2.1.7, FEC; section 2.1.9, discontinuous transmission), PROTOCOL

@@ -21,7 +21,7 @@ from discord_recorder.audio.opus_markers import in_order
 from discord_recorder.audio.opus_master import OpusMaster
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
 from discord_recorder.audio.pcm import SAMPLE_RATE
-from discord_recorder.errors import DiscordRecorderError, OggError
+from discord_recorder.errors import OggError
 from discord_recorder.recording.chunk_file import OPUS
 from discord_recorder.storage.files import make_folder
 from discord_recorder.storage.records import Chunk, Track, TranscodeStatus
@@ -81,7 +81,7 @@ async def finish_masters(growing: Mapping[Track, "MasterTrack"], rows: Iterable[
     def finish(track: Track) -> FinishedTrack | Exception | None:
         try:
             return growing[track].finish(chunks[track], total_samples)
-        except (OSError, DiscordRecorderError) as error:
+        except Exception as error:  # whatever it was, the MP3s are not to suffer from it
             return error
 
     ends = dict(zip(chunks, await asyncio.gather(*(asyncio.to_thread(finish, track) for track in chunks)), strict=True))
@@ -164,7 +164,7 @@ class MasterTrack:
             if self._file is None:
                 self._file = _GrowingMaster(self._path)
             self._file.append(self._packets(chunk))
-        except (OSError, DiscordRecorderError, OpusGoneError) as error:
+        except Exception as error:  # whatever it was, the MP3s are not to suffer from it
             log.warning(
                 "An Opus master cannot be written; it is tried again when the recording is finished",
                 extra={"meeting": chunk.meeting_id, "track": chunk.track, "reason": str(error)},
@@ -179,10 +179,8 @@ class MasterTrack:
             return None
         try:
             if self._file is not None and self._chunks == len(rows):
-                try:
+                with contextlib.suppress(OSError, OggError):  # gone, longer than that, or finished before
                     return self._file.finish(total_samples)
-                except OggError:  # it is longer than that, or was finished before
-                    pass
             return self._made_anew(rows, total_samples)
         except OpusGoneError as error:
             log.warning(
@@ -246,7 +244,8 @@ class _GrowingMaster:
     def _write(self, data: bytes, *, is_last: bool = False) -> None:
         if not data:
             return
-        with self._path.open("ab") as stream:
+        with self._path.open("r+b") as stream:
+            stream.seek(self._size)
             stream.write(data)
             self._unsynced_bytes += len(data)
             if is_last or self._unsynced_bytes >= _SYNC_BYTES:
