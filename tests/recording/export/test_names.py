@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discord_recorder.cli.export_names import distinct, safe_part
+from discord_recorder.recording.export.names import distinct, safe_part
 
 
 @pytest.mark.parametrize(
