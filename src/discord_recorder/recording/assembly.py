@@ -102,6 +102,11 @@ class MeetingAssembly:
         self._kicked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def gains(self) -> dict[Track, str]:
+        """How much louder the mix has each speaker, where speakers are levelled (JSON)."""
+        return {track: lane.levelling.line.to_json() for track, lane in self._lanes.items() if lane.levelling}
+
     def start(self) -> None:
         """Go on by itself whenever it is kicked."""
         self._task = asyncio.create_task(self._run(), name=f"assembly of {self._meeting_id}")
@@ -172,7 +177,7 @@ class MeetingAssembly:
                 files=dict(zip(lanes, finished, strict=True)),
                 masters=masters,
                 mix_error=mix_error,
-                gains={track: lane.levelling.line.to_json() for track, lane in self._lanes.items() if lane.levelling},
+                gains=self.gains,
             )
 
     async def _run(self) -> None:
