@@ -121,7 +121,8 @@ class _Plan:
         """From what the meter read after each slot."""
         loud = (reading for reading, ends in zip(readings, self.counts, strict=True) if ends)
         counts = Counter(round(lufs * _BINS_PER_LU) for lufs in loud if lufs > _ABSOLUTE_GATE_LUFS)
-        peak = max(self.pcm[1::2].translate(_MAGNITUDES), default=1)
+        magnitudes = self.pcm[1::2].translate(_MAGNITUDES)
+        peak = next((peak for peak in range(_FULL_SCALE, 0, -1) if peak in magnitudes), 1)  # quicker than max()
         return Loudness(blocks=sorted(counts.items()), peak_dbfs=math.ceil(20 * math.log10(peak / _FULL_SCALE)))
 
 
