@@ -163,6 +163,7 @@ def settings(data_dir: Path) -> Settings:
 
 
 async def assert_made_again(session: DiscordSessionHandler, context: Context) -> None:
+    await session.assembly.aclose()  # both write to the same files
     ours = await session.assembly.finish()
     mix = bytes_of(str(ours.files[MIX_TRACK].path))
     anew = await MeetingAssembly(context, session.meeting_id).finish()
