@@ -15,7 +15,8 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from discord_recorder.audio.framefile import FinishedTrack
-from discord_recorder.audio.mix import mix_frames, needed_frames
+from discord_recorder.audio.levelling import Levelling
+from discord_recorder.audio.mix import FrameSource, LevelledTrack, mix_frames, needed_frames
 from discord_recorder.audio.mp3 import determined_frames, frame_count
 from discord_recorder.audio.pcm import SAMPLE_RATE
 from discord_recorder.audio.splice import SplicedTrack
@@ -23,6 +24,7 @@ from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.masters import FILL_SAMPLES, MASTER_OPUS, Masters, MasterTrack, finish_masters
+from discord_recorder.recording.mix_gains import measured
 from discord_recorder.recording.mix_windows import WINDOW_FRAMES, window_frames, windows_that_need
 from discord_recorder.storage import chunks, meetings
 from discord_recorder.storage.files import make_folder
@@ -42,11 +44,13 @@ class Assembled:
         files: the MP3 of each speaker and, for more than one, the mix.
         masters: the Opus of each speaker, as far as there is any.
         mix_error: what kept the mix from being made.
+        gains: how much louder the mix has each speaker, where speakers are levelled (JSON).
     """
 
     files: Mapping[Track, FinishedTrack]
     masters: Masters
     mix_error: FfmpegError | Mp3Error | None
+    gains: Mapping[Track, str]
 
 
 @dataclass(slots=True)
@@ -55,8 +59,16 @@ class _Lane:
 
     spliced: SplicedTrack
     master: MasterTrack | None
+    levelling: Levelling | None
     waiting: deque[Chunk] = field(default_factory=deque)
     end_sample: int = 0
+
+    @property
+    def mixed(self) -> FrameSource:
+        """What the mix is made of."""
+        if self.levelling is None:
+            return self.spliced
+        return LevelledTrack(self.spliced, self.levelling.line)
 
 
 class MeetingAssembly:
@@ -89,6 +101,11 @@ class MeetingAssembly:
         self._lock = asyncio.Lock()
         self._kicked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def gains(self) -> dict[Track, str]:
+        """How much louder the mix has each speaker, where speakers are levelled (JSON)."""
+        return {track: lane.levelling.line.to_json() for track, lane in self._lanes.items() if lane.levelling}
 
     def start(self) -> None:
         """Go on by itself whenever it is kicked."""
@@ -156,7 +173,12 @@ class MeetingAssembly:
             finished = await asyncio.gather(
                 *(asyncio.to_thread(spliced.finish, session_samples) for spliced in lanes.values())
             )
-            return Assembled(files=dict(zip(lanes, finished, strict=True)), masters=masters, mix_error=mix_error)
+            return Assembled(
+                files=dict(zip(lanes, finished, strict=True)),
+                masters=masters,
+                mix_error=mix_error,
+                gains=self.gains,
+            )
 
     async def _run(self) -> None:
         while True:
@@ -195,6 +217,8 @@ class MeetingAssembly:
         mp3 = self._context.temp_file(chunk.mp3_key)
         await asyncio.to_thread(lane.spliced.add, first, mp3, start_sample=chunk.start_sample)
         self._dirty_windows.update(windows_that_need(first, last, self._mixed_windows))
+        if lane.levelling is not None and (changed := lane.levelling.add(measured(chunk))):
+            self._dirty_windows.update(windows_that_need(*changed, self._mixed_windows))
 
     def _fill_masters(self, until_sample: int, lanes: Sequence[_Lane]) -> None:
         for lane in lanes:
@@ -230,7 +254,7 @@ class MeetingAssembly:
             self._mixed_windows += 1
 
     async def _mix_window(self, window: int, frames: tuple[int, int]) -> None:
-        sources = [lane.spliced for lane in self._lanes.values()]
+        sources = [lane.mixed for lane in self._lanes.values()]
         async with self._context.encoders:
             mixed = await mix_frames(
                 self._context.ffmpeg,
@@ -248,7 +272,8 @@ class MeetingAssembly:
         if track not in self._lanes:
             folder, keeps_opus = self._folder(track), self._context.settings.keep_opus
             master = MasterTrack(folder / MASTER_OPUS, self._context.temp_file) if keeps_opus else None
-            self._lanes[track] = _Lane(SplicedTrack(folder / "track.mp3"), master)
+            levelling = Levelling() if self._context.settings.level_mix else None
+            self._lanes[track] = _Lane(SplicedTrack(folder / "track.mp3"), master, levelling)
         return self._lanes[track]
 
     def _mix_track(self) -> SplicedTrack:

@@ -1,16 +1,18 @@
 """Mending: chunks that were transcoded after all are put into a finished recording, and its mix is made anew there."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from discord_recorder.audio.framefile import FinishedTrack, FrameFile, replace_frames
-from discord_recorder.audio.mix import mix_frames
+from discord_recorder.audio.levelling import GainLine
+from discord_recorder.audio.mix import FrameSource, LevelledTrack, mix_frames
 from discord_recorder.audio.mp3 import determined_frames, frame_count, is_silent, split_frames
 from discord_recorder.audio.splice import SplicedTrack
 from discord_recorder.errors import FfmpegError, Mp3Error
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.masters import Masters, MasterTrack, finish_masters
+from discord_recorder.recording.mix_gains import mended_gains
 from discord_recorder.recording.mix_windows import WINDOW_FRAMES, window_frames, windows_that_need
 from discord_recorder.storage.files import make_folder
 from discord_recorder.storage.records import MIX_TRACK, Chunk, Recording, Track
@@ -27,6 +29,8 @@ class Mending:
         self._samples = {track.track: track.samples for track in recording.tracks}
         self.finished: dict[Track, FinishedTrack] = {}
         """The files that are new."""
+        self.gains: dict[Track, GainLine] = {}
+        """What the mix makes of each speaker, where speakers are levelled."""
 
     def put_in(self, mended: Sequence[Chunk]) -> None:
         """Put the frames of DONE chunks where silence holds their place. Call from a thread."""
@@ -39,6 +43,8 @@ class Mending:
     async def mend_mix(self, mended: Sequence[Chunk]) -> FfmpegError | Mp3Error | None:
         """Mix anew where chunks were put in, or all of it where there is no mix; gives what kept it from it."""
         speakers = {track: file for track, file in self._files.items() if track != MIX_TRACK}
+        gains = {track.track: mended_gains(track, mended) for track in self._recording.tracks}
+        self.gains = {track: line for track, line in gains.items() if line is not None}
         if len(speakers) <= 1:
             return None
         try:
@@ -82,12 +88,16 @@ class Mending:
         self.finished[track] = replace_frames(self._files[track], target, first_frame=first, frames=frames)
         self._files[track] = target
 
-    async def _mixed(self, files: Iterable[Path], first: int, last: int) -> bytes:
+    def _source(self, track: Track, file: Path) -> FrameSource:
+        frames = FrameFile.open(file)
+        return LevelledTrack(frames, self.gains[track]) if track in self.gains else frames
+
+    async def _mixed(self, speakers: Mapping[Track, Path], first: int, last: int) -> bytes:
         make_folder(self._folder)
         async with self._context.encoders:
             return await mix_frames(
                 self._context.ffmpeg,
-                [FrameFile.open(file) for file in files],
+                [self._source(track, file) for track, file in speakers.items()],
                 first_frame=first,
                 last_frame=last,
                 quality=self._context.settings.mp3_quality,
@@ -106,7 +116,7 @@ class Mending:
         }
         for window in sorted(touched):
             first, last = window_frames(window, total)
-            mixed = await self._mixed(speakers.values(), first, last)
+            mixed = await self._mixed(speakers, first, last)
             await asyncio.to_thread(self._replace, MIX_TRACK, first, mixed)
 
     async def _whole_mix(self, speakers: Mapping[Track, Path]) -> FinishedTrack:
@@ -117,6 +127,6 @@ class Mending:
         for window in range(-(-total // WINDOW_FRAMES)):
             first, last = window_frames(window, total)
             path = self._folder / f"mix.window.{window}.mp3"
-            path.write_bytes(await self._mixed(speakers.values(), first, last))
+            path.write_bytes(await self._mixed(speakers, first, last))
             await asyncio.to_thread(mix.add, first, path)
         return await asyncio.to_thread(mix.finish, end_sample)

@@ -95,7 +95,12 @@ class Promoter:
         stored = [
             await self._store(meeting.id, track, file, masters.get(track)) for track, file in sorted(finished.items())
         ]
-        tracks = [_with_master(track, opus_keys.get(track.track)) for track in stored]
+        tracks = [
+            dataclasses.replace(
+                _with_master(track, opus_keys.get(track.track)), mix_gains=assembled.gains.get(track.track)
+            )
+            for track in stored
+        ]
         failed = any(row.transcode_status is TranscodeStatus.FAILED for row in rows)
         whole = mix_error is None and not owed and not failed
         status = RecordingStatus.COMPLETE if whole else RecordingStatus.INCOMPLETE
@@ -209,6 +214,8 @@ class Promoter:
         for track, file in sorted(files.finished.items()):
             renewed = await self._store(meeting.id, track, file, None)
             tracks[track] = _renewed(tracks[track], renewed) if track in tracks else renewed
+        for track, gains in files.gains.items():
+            tracks[track] = dataclasses.replace(tracks[track], mix_gains=gains.to_json())
         if mix_error is not None:
             tracks.pop(MIX_TRACK, None)  # it lacks what was mended; `retry` makes it anew
         whole = mix_error is None and not owed and not failed

@@ -1,6 +1,7 @@
 """The transcode of chunks: source PCM or Opus in, spliceable MP3 and the stretches of sound out, files before rows."""
 
 import asyncio
+import dataclasses
 import hashlib
 import logging
 import os
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from discord_recorder.audio.encode import ChunkPcm, encode_chunks
+from discord_recorder.audio.loudness import measure_loudness
 from discord_recorder.audio.pcm import SAMPLE_BYTES
 from discord_recorder.audio.silence import sounding
-from discord_recorder.errors import OggError
+from discord_recorder.errors import FfmpegError, OggError
 from discord_recorder.recording.chunk_file import OPUS
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.masters import has_opus
@@ -53,13 +55,26 @@ class Transcoder:
         async with self._context.encoders:
             quality = self._context.settings.mp3_quality
             encoded = await encode_chunks(self._context.ffmpeg, [source.pcm for source in sources], quality=quality)
+            stretches = await self._measured(sources)
         files = [
             (self._context.temp_file(chunk.mp3_key), mp3.frames) for chunk, mp3 in zip(batch, encoded, strict=True)
         ]
         hashes = await asyncio.to_thread(_write_all, files)
+        return [Transcoded(sha256=sha256, stretches=found) for sha256, found in zip(hashes, stretches, strict=True)]
+
+    async def _measured(self, sources: Sequence[_Source]) -> list[Stretches]:
+        """The sources' stretches, with their loudness where speakers are levelled; it fails no transcode."""
+        stretches = [source.stretches for source in sources]
+        if not self._context.settings.level_mix:
+            return stretches
+        try:
+            loudness = await measure_loudness(self._context.ffmpeg, [source.pcm for source in sources])
+        except FfmpegError:
+            log.exception("The loudness of chunks could not be measured; their speakers keep the gain they have")
+            return stretches
         return [
-            Transcoded(sha256=sha256, stretches=source.stretches)
-            for sha256, source in zip(hashes, sources, strict=True)
+            dataclasses.replace(found, loudness=measured.blocks, peak_dbfs=measured.peak_dbfs)
+            for found, measured in zip(stretches, loudness, strict=True)
         ]
 
     def delete_sources(self, batch: Sequence[Chunk]) -> list[Chunk]:
