@@ -3,7 +3,6 @@
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from discord_recorder import DiscordSessionHandler, InvalidAudioError, ServicesManager
@@ -13,8 +12,9 @@ from discord_recorder.voice.counters import Outcome
 from discord_recorder.voice.frames import OpusFrame
 from discord_recorder.voice.sink import Ended, EndReason, GapReason, Segment
 from tests.audio.opus_signals import ENCODER_DELAY_SAMPLES
-from tests.audio.signals import Samples, to_pcm, tone
+from tests.audio.signals import to_pcm, tone
 from tests.recording.live_frames import RATE, Sender, hear, hear_all, tone_packets
+from tests.recording.live_sound import ALICE_HERTZ, BOB_HERTZ, assert_heard, balanced, level
 from tests.support.ffmpeg import UnreliableFfmpeg
 from tests.support.recorder import (
     ALICE,
@@ -30,9 +30,6 @@ from tests.support.recorder import (
 )
 from tests.support.waiting import until
 
-TWENTY_MS = 960
-ALICE_HERTZ, BOB_HERTZ = 500.0, 1300.0
-
 
 async def live_session(services: ServicesManager) -> tuple[DiscordSessionHandler, LiveCapture]:
     session = await started(services)
@@ -41,47 +38,12 @@ async def live_session(services: ServicesManager) -> tuple[DiscordSessionHandler
     return session, live
 
 
-def level(sound: Samples, hertz: float) -> float:
-    """Amplitude of a tone in a piece of sound."""
-    carrier = np.exp(-2j * np.pi * hertz * np.arange(len(sound)) / RATE)
-    return float(2 * abs((sound[:, 0] * carrier).mean())) if len(sound) else 0.0
-
-
-def stretches(sound: Samples) -> list[tuple[int, int]]:
-    """Where there is sound, to 2.5 ms; pauses below 15 ms do not count."""
-    blocks = np.abs(sound[: len(sound) // 120 * 120, 0]).reshape(-1, 120).max(axis=1) > 0.02
-    found: list[list[int]] = []
-    for block in np.flatnonzero(blocks):
-        if found and block * 120 - found[-1][1] < 720:
-            found[-1][1] = int(block + 1) * 120
-        else:
-            found.append([int(block) * 120, int(block + 1) * 120])
-    return [(first, last) for first, last in found if last - first > 480]
-
-
-def assert_heard(sound: Samples, expected: list[tuple[float, float]], hertz: float) -> None:
-    """Sound of that pitch and no other, at these times (seconds), each to within 20 ms."""
-    found = stretches(sound)
-    assert len(found) == len(expected), f"{found} instead of {expected}"
-    for (first, last), (start, end) in zip(found, expected, strict=True):
-        assert abs(first - ENCODER_DELAY_SAMPLES - start * RATE) <= TWENTY_MS, f"{first} instead of {start * RATE}"
-        assert abs(last - ENCODER_DELAY_SAMPLES - end * RATE) <= TWENTY_MS, f"{last} instead of {end * RATE}"
-        inside = sound[first + 1200 : last - 1200]
-        for window in np.array_split(inside, max(1, len(inside) // 4800)):
-            assert level(window, hertz) > 0.2
-
-
 def pushed_files(data_dir: Path) -> list[Path]:
     return list(data_dir.rglob("*.pcm"))
 
 
 def opus_files(data_dir: Path) -> list[Path]:
     return sorted(data_dir.rglob("*.ogg"))
-
-
-def balanced(live: LiveCapture) -> None:
-    live.ledger.check()
-    assert all(tally >= 0 for tally in (live.ledger.counts().stored, *live.ledger.counts().dropped.values()))
 
 
 @pytest.mark.parametrize("runs_on", [True, False])

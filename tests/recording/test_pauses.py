@@ -14,7 +14,7 @@ from discord_recorder.voice.frames import OpusFrame
 from discord_recorder.voice.sink import GapReason, Segment
 from tests.audio.signals import dbfs, snr_db, to_pcm, tone
 from tests.recording.live_frames import RATE, Sender, by_arrival, tone_packets
-from tests.recording.test_live import ALICE_HERTZ, BOB_HERTZ, assert_heard, balanced
+from tests.recording.live_sound import ALICE_HERTZ, BOB_HERTZ, assert_heard, balanced
 from tests.support.clock import START, FakeClock
 from tests.support.marks import stored, stored_marks
 from tests.support.recorder import ALICE, BOB, CHANNEL, OpenServices, sound_of, started, stopped
