@@ -13,7 +13,7 @@ from unittest import mock
 import discord
 
 from discord_recorder import ServicesManager
-from discord_recorder.recording.live import LiveCapture
+from discord_recorder.recording.live.capture import LiveCapture
 from discord_recorder.services.sql_recording import RecordingDict
 from discord_recorder.simulator.server import Simulator
 from discord_recorder.simulator.voice.faults import Kind, Link

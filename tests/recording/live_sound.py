@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from discord_recorder.recording.live import LiveCapture
+from discord_recorder.recording.live.capture import LiveCapture
 from tests.audio.opus_signals import ENCODER_DELAY_SAMPLES
 from tests.audio.signals import Samples
 from tests.recording.live_frames import RATE

@@ -6,7 +6,7 @@ from typing import Final
 
 from discord_recorder import ServicesManager
 from discord_recorder.audio.opus import missing_packet
-from discord_recorder.recording.live import LiveCapture
+from discord_recorder.recording.live.capture import LiveCapture
 from discord_recorder.voice.frames import OpusFrame
 from tests.audio.opus_signals import encoded, speech
 from tests.recording.live_frames import Sender, by_arrival

@@ -1,7 +1,7 @@
 from typing import Any
 
 from discord_recorder.recording.export.labels import labels_of
-from discord_recorder.recording.manifest import Manifest
+from discord_recorder.recording.finishing.manifest import Manifest
 
 
 def manifest(**values: Any) -> Manifest:

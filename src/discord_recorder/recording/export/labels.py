@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from discord_recorder.recording.export.tagging import note_text, one_line
-from discord_recorder.recording.manifest import Manifest
+from discord_recorder.recording.finishing.manifest import Manifest
 from discord_recorder.storage.records import MarkKind
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from discord_recorder.errors import StorageError
 from discord_recorder.ids import MeetingId
-from discord_recorder.recording.manifest import Manifest, Told, manifest_json, read_manifest
+from discord_recorder.recording.finishing.manifest import Manifest, Told, manifest_json, read_manifest
 from discord_recorder.storage import marks, meetings, recordings
 from discord_recorder.storage.database import Database
 from discord_recorder.storage.files import RecordingStore

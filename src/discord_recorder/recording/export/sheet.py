@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from discord_recorder.recording.manifest import Manifest
+from discord_recorder.recording.finishing.manifest import Manifest
 
 
 class ExportedFile(TypedDict):

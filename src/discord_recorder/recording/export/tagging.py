@@ -5,7 +5,7 @@ from typing import Final
 
 from discord_recorder.audio.tags import MOST_CHAPTERS, Chapter, Tags
 from discord_recorder.recording.export.material import Material, name_of
-from discord_recorder.recording.manifest import NotePart
+from discord_recorder.recording.finishing.manifest import NotePart
 from discord_recorder.storage.records import RecordingTrack, TrackKind
 
 _MOST_CHARACTERS: Final = 120
