@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Final
 
 from discord_recorder.audio.framefile import FinishedTrack
-from discord_recorder.audio.opus_markers import in_order
+from discord_recorder.audio.opus_losses import in_order
 from discord_recorder.audio.opus_master import OpusMaster
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
 from discord_recorder.audio.pcm import SAMPLE_RATE
