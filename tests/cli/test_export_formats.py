@@ -82,7 +82,7 @@ def test_an_ffmpeg_that_fails(recorded: Cli, out: Path, unreliable: UnreliableFf
 def test_a_terminal_gets_a_bar(recorded: Cli, out: Path) -> None:
     _, shown = recorded.on_a_terminal("export", MEETING, "--to", out, "--format", "wav")
     assert "Exporting" in shown
-    assert "Ada, wav" in shown
+    assert "mix, wav" in shown
 
 
 @pytest.mark.parametrize("kind", ["flac", "zip"])

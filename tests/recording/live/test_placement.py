@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from discord_recorder.audio.opus import SILENCE
 from discord_recorder.recording.live.placement import BEGUN, MISSING, SETTLED, UNTRUE_SAMPLES, StreamPlacement
-from discord_recorder.recording.tracks.opus_track import MAX_MOVED_PACKETS
+from discord_recorder.recording.tracks.opus_track import MOVABLE_SECONDS
 from discord_recorder.voice.counters import Outcome
 
 FRAME = 960
@@ -28,6 +28,7 @@ class Track:
         self.left_out = 0
         self._spurt: list[int] = []
         self._spurt_from = 0
+        self._spurt_began = 0.0
 
     def hears(
         self, stream: StreamPlacement, sequence: int, timestamp: int, arrived: float, *, silent: bool = False
@@ -45,7 +46,7 @@ class Track:
             self.missing.append(stream.missing)
             self.end = max(self.end, start + samples)
         if stream.news & BEGUN:
-            self._spurt, self._spurt_from = [], self.end
+            self._spurt, self._spurt_from, self._spurt_began = [], self.end, arrived
         self.left_out += place is Outcome.CLOCK_STEP
         at = place if isinstance(place, int) else None
         self._spurt.append(len(self.places))
@@ -54,7 +55,7 @@ class Track:
             self.end = max(self.end, at + FRAME)
         if stream.news & SETTLED:
             room = (self.places[self._spurt[0]] or 0) - self._spurt_from
-            shift = min(stream.shift, room if len(self._spurt) <= MAX_MOVED_PACKETS else 0)
+            shift = min(stream.shift, room if arrived - self._spurt_began <= MOVABLE_SECONDS else 0)
             for number in self._spurt:
                 self.places[number] = (self.places[number] or 0) - shift
             self.end -= shift

@@ -19,6 +19,7 @@ from discord_recorder.recording.tracks.opus_track import (
     HEADROOM_SAMPLES,
     HOLD_BACK_SECONDS,
     MAX_MOVED_PACKETS,
+    MOVABLE_SECONDS,
     OpusTrack,
 )
 from discord_recorder.voice.counters import Outcome
@@ -390,12 +391,22 @@ def test_a_spurt_that_would_not_settle_in_its_chunk_begins_the_next_one(tape: Ta
     assert [p.at_sample for p in second] == [n * FRAME - 960 for n in range(46, 60)]
 
 
-def test_a_spurt_that_is_long_is_not_moved_any_more(tape: Tape) -> None:
+def test_after_a_while_a_spurt_is_not_moved_any_more(tape: Tape) -> None:
     tape.track.begin_spurt()
-    for number in range(10, 10 + MAX_MOVED_PACKETS):
-        tape.track.write(packet(number), number * FRAME, FRAME, chunk_samples=100 * CHUNK, now=0)
+    for number in range(10, 20):
+        tape.write(number)
+    tape.now += MOVABLE_SECONDS
+    tape.write(20)
     assert tape.track.move_spurt(120) == 120
-    tape.track.write(packet(1), tape.track.end, FRAME, chunk_samples=100 * CHUNK, now=0)
+    tape.now += 0.02
+    tape.write(21, tape.track.end)
+    assert tape.track.move_spurt(120) == 0
+
+
+def test_what_is_kept_of_a_spurt_is_bounded(tape: Tape) -> None:
+    tape.track.begin_spurt()
+    for number in range(10, 11 + MAX_MOVED_PACKETS):
+        tape.track.write(packet(number), number * FRAME, FRAME, chunk_samples=100 * CHUNK, now=0)
     assert tape.track.move_spurt(120) == 0
 
 

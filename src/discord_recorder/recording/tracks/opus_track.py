@@ -23,8 +23,11 @@ HEADROOM_SAMPLES: Final = ms_to_samples(100)
 SETTLING_SAMPLES: Final = ms_to_samples(600)
 """A talk spurt begins a new chunk if less than that would fit into the open one, so that its beginning can be moved."""
 
-MAX_MOVED_PACKETS: Final = 500
-"""A talk spurt of more packets is not moved any more: 10 s."""
+MOVABLE_SECONDS: Final = 2.5
+"""So long after it began to arrive a talk spurt can be moved; until then its packets are kept in memory."""
+
+MAX_MOVED_PACKETS: Final = 1_000
+"""A talk spurt of more packets is not moved any more: 20 s in one burst."""
 
 
 class _Chunk:
@@ -68,6 +71,7 @@ class OpusTrack:
         self._ends: list[int] = []
         self._spurt: list[tuple[bytes, int]] | None = None  # all since it began that is in the open chunk
         self._spurt_from = 0  # what is before belongs to others
+        self._movable_until = 0.0
 
     @property
     def buffered_bytes(self) -> int:
@@ -110,7 +114,7 @@ class OpusTrack:
             at += length
 
     def begin_spurt(self) -> None:
-        """What comes next may be moved as a whole, while it is at most 10 s long and all of it is in the open chunk."""
+        """What comes next may be moved as a whole for a while, as long as all of it is in the open chunk."""
         self._spurt, self._spurt_from = [], self.end
         if self._open is not None:
             self._open.file.mark()
@@ -200,8 +204,10 @@ class OpusTrack:
         chunk.file.write(opus, at_sample)
         self._preroll.add(opus, at_sample, samples)
         if self._spurt is not None:
+            if not self._spurt:
+                self._movable_until = now + MOVABLE_SECONDS
             self._spurt.append((opus, at_sample))
-            if len(self._spurt) > MAX_MOVED_PACKETS:
+            if now > self._movable_until or len(self._spurt) > MAX_MOVED_PACKETS:
                 self._spurt = None
         self.end = chunk.end = end
 
