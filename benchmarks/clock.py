@@ -21,9 +21,9 @@ from benchmarks.recorder import start
 from benchmarks.report import Results, Table, progress
 from discord_recorder import ServicesManager, Settings
 from discord_recorder.audio.opus import SILENCE
-from discord_recorder.recording import opus_track
-from discord_recorder.recording.chunk_file import ChunkPlace, ClosedChunk
-from discord_recorder.recording.opus_track import OpusTrack
+from discord_recorder.recording.tracks import opus_track
+from discord_recorder.recording.tracks.chunk_file import ChunkPlace, ClosedChunk
+from discord_recorder.recording.tracks.opus_track import OpusTrack
 from discord_recorder.voice.frames import OpusFrame
 
 _RATE: Final = 48_000

@@ -105,7 +105,7 @@ async def _call(name: str, scene: Scene, folder: Path, table: Table) -> None:
                 lost += len(excused)
                 besides += len(missing - excused) + len(by_wire - missing)
                 said += len(talk.truth(talker))
-    _report(table, name, said, lost, besides, list(judged.tracks.values()))
+    _report(table, name, said, lost, besides, list(judged.tracks.values()), judged.misalignment_ms)
 
 
 async def _kill(folder: Path, table: Table) -> None:
@@ -124,11 +124,10 @@ async def _kill(folder: Path, table: Table) -> None:
         heard.append(judge(ear.listen(sound_of(recording, user)), user, said))
     frames = sum(child.pushed.values()) // FRAME
     missing = sum(len(verdict.missing) for verdict in heard)
-    _report(table, "kill -9: what it costs of three speakers", frames, missing, 0, heard)
+    _report(table, "kill -9: what it costs of three speakers", frames, missing, 0, heard, misalignment_ms(heard))
 
 
-def _report(table: Table, name: str, said: int, lost: int, besides: int, heard: list[Verdict]) -> None:
-    apart = misalignment_ms(heard)
+def _report(table: Table, name: str, said: int, lost: int, besides: int, heard: list[Verdict], apart: float) -> None:
     offsets = [float(offset) for one in heard for offset in one.offsets_ms]
     seams, clicks = sum(len(one.seams) for one in heard), sum(len(one.clicks) for one in heard)
     swapped, twice = sum(one.foreign_ms for one in heard), sum(one.repeated_ms for one in heard)

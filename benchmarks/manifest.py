@@ -12,8 +12,8 @@ from benchmarks.options import Options
 from benchmarks.report import Results, Table, progress, spread
 from discord_recorder.audio.pcm import SAMPLE_RATE
 from discord_recorder.ids import MeetingId
-from discord_recorder.recording.gaps import ledgers
-from discord_recorder.recording.manifest import Told, manifest_json
+from discord_recorder.recording.finishing.gaps import ledgers
+from discord_recorder.recording.finishing.manifest import Told, manifest_json
 from discord_recorder.storage.records import (
     Chunk,
     Mark,

@@ -28,12 +28,14 @@ class Way:
     Else as an import: pushed as fast as it goes, so that chunks wait for the workers."""
     placed: bool = False
     """Silence is not pushed, as Discord sends none; what comes after it is placed by its session time."""
+    levelled: bool = False
+    """All speakers are brought to one loudness in the mix."""
 
 
 async def record(tracks: Sequence[bytes], way: Way, options: Options, folder: Path) -> Cpu:
     """Record tracks of one length, and give what it took from the start of the sessions to the finished recordings."""
     with tempfile.TemporaryDirectory(dir=folder) as data:
-        async with recorder.running(Path(data), options) as services:
+        async with recorder.running(Path(data), options, level_mix=way.levelled) as services:
             before = Cpu.now()
             sessions = [await recorder.start(services, 1 + n) for n in range(1 if way.together else len(tracks))]
             speakers = [(sessions[0 if way.together else who], pcm) for who, pcm in enumerate(tracks)]

@@ -15,7 +15,8 @@ from discord_recorder.audio.encode import ChunkPcm, EncodedChunk, encode_chunks
 from discord_recorder.audio.ffmpeg import Ffmpeg
 from discord_recorder.audio.mix import FrameSource, mix_frames
 from discord_recorder.audio.mp3 import FRAME_SAMPLES, determined_frames
-from discord_recorder.recording import assembly, transcode
+from discord_recorder.recording.finishing import assembly
+from discord_recorder.recording.transcoding import transcode
 
 _WINDOWS = 6
 """How many windows of the mix are made before they are given again."""

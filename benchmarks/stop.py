@@ -25,11 +25,11 @@ from discord_recorder import DiscordSessionHandler, ServicesManager
 from discord_recorder.audio.ffmpeg import Ffmpeg, find_ffmpeg
 from discord_recorder.audio.pcm import SAMPLE_BYTES, SAMPLE_RATE
 from discord_recorder.audio.splice import SplicedTrack
-from discord_recorder.recording import assembly
-from discord_recorder.recording.assembly import MeetingAssembly
-from discord_recorder.recording.masters import MasterTrack
-from discord_recorder.recording.promotion import Promoter
-from discord_recorder.recording.queue import SqlTranscodeQueue
+from discord_recorder.recording.finishing import assembly
+from discord_recorder.recording.finishing.assembly import MeetingAssembly
+from discord_recorder.recording.finishing.masters import MasterTrack
+from discord_recorder.recording.finishing.promotion import Promoter
+from discord_recorder.recording.transcoding.queue import SqlTranscodeQueue
 from discord_recorder.simulator.voice.opus_source import FRAME_SAMPLES, FRAME_SECONDS, from_file
 from discord_recorder.storage.database import Database
 from discord_recorder.storage.files import LocalRecordingStore

@@ -21,6 +21,10 @@ _SEED = 2
 _APART_FAST, _APART_LIVE = "product, no mix, pushed at once", "product, no mix, live"
 _MIXED_FAST, _MIXED_LIVE = "product with mix, pushed at once", "product with mix, live"
 _APART_PLACED, _MIXED_PLACED = "product, no mix, live, silence not pushed", "product with mix, live, silence not pushed"
+_LEVELLED_LIVE, _LEVELLED_PLACED = (
+    "product with levelled mix, live",
+    "product with levelled mix, live, silence not pushed",
+)
 _CBR, _CBR_MIX = "plain -b:a 128k, a run a chunk", "plain -b:a 128k, a run a mix window"
 _SAME, _SAME_MIX = "plain -q:a 4, a run a chunk", "plain -q:a 4, a run a mix window"
 
@@ -42,7 +46,8 @@ _NOTE = (
     "meeting, over one plain run for each chunk and one (`amix` of all speakers' PCM) for each window of 10 s. `at "
     "once`: pushed as fast as it goes, chunks wait for workers and share FFmpeg runs. `live`: the tracks' chunks "
     "fill up one after the other, each is transcoded when the next one is full, and none shares a run. `silence not "
-    "pushed`: as Discord sends none; the plain runs get the same files as ever, with the silence in them. Each ratio "
+    "pushed`: as Discord sends none; the plain runs get the same files as ever, with the silence in them. `levelled`: "
+    "with `level_mix`, by default it is off. Each ratio "
     "is of one slice, its two sides measured shortly after each other; the median of the slices is given."
 )
 
@@ -137,6 +142,7 @@ def _ways(
         (_MIXED_FAST, product(Way(together=True, live=False))),
         (_CBR_MIX, plainly(lambda: plain.mix(program, windows, plain.CBR, folder))),
         (_MIXED_LIVE, product(Way(together=True, live=True))),
+        (_LEVELLED_LIVE, product(Way(together=True, live=True, levelled=True))),
         (_SAME_MIX, plainly(lambda: plain.mix(program, windows, plain.SAME_QUALITY, folder))),
     ]
     if not scenario.pauses:
@@ -144,6 +150,7 @@ def _ways(
     placed = [
         (_APART_PLACED, product(Way(together=False, live=True, placed=True))),
         (_MIXED_PLACED, product(Way(together=True, live=True, placed=True))),
+        (_LEVELLED_PLACED, product(Way(together=True, live=True, placed=True, levelled=True))),
     ]
     return [*placed[:1], *apart, *mixed, *placed[1:]]
 

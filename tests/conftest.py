@@ -14,8 +14,9 @@ import pytest
 
 from discord_recorder import ServicesManager, Settings
 from discord_recorder.config import ENV_PREFIX
-from discord_recorder.recording import flush_loop, sealing
 from discord_recorder.recording.clock import Clock
+from discord_recorder.recording.session import flush_loop
+from discord_recorder.recording.tracks import sealing
 from tests.support.clock import FakeClock
 from tests.support.ffmpeg import UnreliableFfmpeg
 from tests.support.leaks import leaked_tasks, unhandled_errors

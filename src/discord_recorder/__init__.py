@@ -34,14 +34,14 @@ from discord_recorder.version import __version__
 
 if TYPE_CHECKING:
     from discord_recorder.config import Settings
-    from discord_recorder.recording.session import DiscordSessionHandler
+    from discord_recorder.recording.session.handler import DiscordSessionHandler
     from discord_recorder.services.manager import ServicesManager, get_services_manager
     from discord_recorder.services.recorder import DiscordRecorderManagerService
     from discord_recorder.storage.records import TranscodeStatus
 
 _LOADED_WHEN_USED: Final = {
     "DiscordRecorderManagerService": "discord_recorder.services.recorder",
-    "DiscordSessionHandler": "discord_recorder.recording.session",
+    "DiscordSessionHandler": "discord_recorder.recording.session.handler",
     "ServicesManager": "discord_recorder.services.manager",
     "Settings": "discord_recorder.config",
     "TranscodeStatus": "discord_recorder.storage.records",

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         le=9,
         description="LAME's VBR quality: 0 is the best (245 kbit/s), 4 about 85 kbit/s for speech, 9 least.",
     )
+    level_mix: bool = Field(
+        False, description="Bring all speakers to one loudness in the mix (EBU R128). Their tracks stay as they are."
+    )
     keep_master: bool = Field(False, description="Keep a lossless FLAC of each track of pushed PCM beside its MP3.")
     keep_opus: bool = Field(
         True,

@@ -2,6 +2,7 @@ import asyncio
 import os
 import stat
 import sys
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -53,6 +54,45 @@ class TestFind:
         monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: (_ for _ in ()).throw(RuntimeError("none")))
         with pytest.raises(FfmpegNotFoundError, match=WAY_OUT):
             find_ffmpeg(None)
+
+
+async def in_blocks(pcm: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
+    for start in range(0, len(pcm), size):
+        yield pcm[start : start + size]
+
+
+class TestEncode:
+    async def test_input_of_any_length(self, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
+        pcm = to_pcm(tone(5 * SAMPLE_RATE + 7))
+        await ffmpeg.encode((*PCM_FORMAT, "-i", "pipe:0", "-f", "flac", f"file:{tmp_path}/a"), in_blocks(pcm))
+        assert run_ffmpeg("-i", tmp_path / "a", *PCM_FORMAT, "pipe:1") == pcm
+
+    async def test_a_program_that_takes_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(FfmpegError, match="code 3: no room"):
+            await Ffmpeg(script(tmp_path, "echo no room >&2; exit 3")).encode((), in_blocks(bytes(5_000_000)))
+
+    async def test_a_program_that_hangs_is_killed(self, tmp_path: Path) -> None:
+        lifeline = Lifeline(tmp_path)
+        ffmpeg = Ffmpeg(script(tmp_path, f"{lifeline.hold()}; {HANG}"), 0.5)
+        with pytest.raises(FfmpegTimeoutError, match=r"took nothing for 0\.5 s"):
+            await ffmpeg.encode((), in_blocks(bytes(5_000_000)))
+        lifeline.wait_for_death()
+
+    async def test_what_the_input_raises(self, tmp_path: Path) -> None:
+        lifeline = Lifeline(tmp_path)
+
+        async def broken() -> AsyncIterator[bytes]:
+            yield b"1234"
+            await asyncio.to_thread(lifeline.wait_for_life)
+            raise NotAudioError("it is damaged")
+
+        with pytest.raises(NotAudioError, match="it is damaged"):
+            await Ffmpeg(script(tmp_path, f"{lifeline.hold()}; {HANG}")).encode((), broken())
+        await asyncio.to_thread(lifeline.wait_for_death)
+
+    async def test_no_program(self) -> None:
+        with pytest.raises(FfmpegNotFoundError, match=WAY_OUT):
+            await Ffmpeg("/nowhere/ffmpeg").encode((), in_blocks(b""))
 
 
 class TestRun:

@@ -15,7 +15,7 @@ from discord_recorder import DiscordSessionHandler, ServicesManager
 from discord_recorder.audio.opus import is_missing
 from discord_recorder.audio.opus_reader import PlacedPacket, read_ogg_opus
 from discord_recorder.audio.pcm import SAMPLE_RATE
-from discord_recorder.recording.live import LiveCapture
+from discord_recorder.recording.live.capture import LiveCapture
 from discord_recorder.services.sql_recording import MeetingDict, RecordingDict
 from discord_recorder.simulator.entities import User
 from discord_recorder.simulator.permissions import Permission

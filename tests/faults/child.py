@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from discord_recorder import DiscordRecorderError, ServicesManager
-from discord_recorder.recording import session
+from discord_recorder.recording.session import handler as session
 from discord_recorder.storage.records import Track
 from tests.faults import deaths, live_voices, voices
 from tests.support.recorder import quick_settings

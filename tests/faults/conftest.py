@@ -1,6 +1,6 @@
 import pytest
 
-from discord_recorder.recording import finalizer
+from discord_recorder.recording.finishing import finalizer
 
 
 @pytest.fixture

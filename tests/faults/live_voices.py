@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from discord_recorder import DiscordSessionHandler
-from discord_recorder.recording import override_track
+from discord_recorder.recording.live import override_track
 from discord_recorder.voice.frames import OpusFrame
 from tests.audio.opus_signals import encoded, reference
 from tests.audio.signals import Samples

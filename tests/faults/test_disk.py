@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from discord_recorder import DiscordSessionHandler, ServicesManager, SessionEndedError, StorageError
-from discord_recorder.recording import flush_loop
+from discord_recorder.recording.session import flush_loop
 from tests.faults.children import Recorder, recorder, speak
 from tests.faults.deadlines import known, soon
 from tests.faults.endings import assert_holds_voices, assert_tidy, ended, lengths, the_recording

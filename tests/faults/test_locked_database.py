@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from discord_recorder import DatabaseBusyError, DiscordRecorderManagerService, ServicesManager
-from discord_recorder.recording import sealing
-from discord_recorder.recording.queue import SqlTranscodeQueue, Transcoded
-from discord_recorder.recording.transcode import Transcoder
+from discord_recorder.recording.tracks import sealing
+from discord_recorder.recording.transcoding.queue import SqlTranscodeQueue, Transcoded
+from discord_recorder.recording.transcoding.transcode import Transcoder
 from discord_recorder.storage.database import Database
 from discord_recorder.storage.records import Chunk, MarkKind
 from tests.faults.deadlines import known, soon, true

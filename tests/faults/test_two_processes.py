@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from discord_recorder import MeetingActiveError, ServicesManager
-from discord_recorder.recording import workers
+from discord_recorder.recording.transcoding import workers
 from tests.faults.children import Recorder, recorder, speak
 from tests.faults.deadlines import known, soon
 from tests.faults.endings import assert_holds_voices, assert_tidy, the_recording

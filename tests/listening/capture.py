@@ -5,7 +5,7 @@ from functools import cache
 from itertools import islice
 
 from discord_recorder import ServicesManager
-from discord_recorder.recording.live import LiveCapture
+from discord_recorder.recording.live.capture import LiveCapture
 from discord_recorder.voice.frames import OpusFrame
 from tests.support.ear import Ear
 from tests.support.recorder import sound_of, started, stopped

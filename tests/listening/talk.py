@@ -13,7 +13,7 @@ from unittest import mock
 import discord
 
 from discord_recorder import ServicesManager
-from discord_recorder.recording.live import LiveCapture
+from discord_recorder.recording.live.capture import LiveCapture
 from discord_recorder.services.sql_recording import RecordingDict
 from discord_recorder.simulator.server import Simulator
 from discord_recorder.simulator.voice.faults import Kind, Link
@@ -123,10 +123,8 @@ class Judged:
         """Of a speaker's track, and its master if there is one."""
         return [files[talker.user.name] for files in (self.tracks, self.masters) if talker.user.name in files]
 
-    @property
-    def misalignment_ms(self) -> float:
-        """How far any two frames of any two speakers are from where they belong to each other."""
-        return misalignment_ms(list(self.tracks.values()))
+    misalignment_ms: float
+    """How far any two frames of any two speakers are from where they belong to each other, between pauses."""
 
 
 class Talk(Call):
@@ -253,11 +251,15 @@ class Talk(Call):
 
     def truth(self, talker: Talker) -> list[Said]:
         """What is to be heard of somebody, and where; of what came when a pause began or ended nothing is certain."""
+        return [one for part in self._recorded(talker) for one in part]
+
+    def _recorded(self, talker: Talker) -> list[list[Said]]:
+        """The same, what comes before the pause and what comes after it."""
         if not self.pauses:
-            return talker.truth(self.session_began)
+            return [talker.truth(self.session_began)]
         (pause,) = self.pauses
         before, _, after = self.parts(talker, pause)
-        return before + after
+        return [before, after]
 
     def hearings(self, recording: RecordingDict) -> dict[str, Hearing]:
         """What is heard on each track, by the speaker's name, and in the mix, by `MIX`."""
@@ -276,7 +278,15 @@ class Talk(Call):
             said, name = self.truth(talker), talker.user.name
             tracks[name] = judge(heard[name], talker.number, said)
             mix[name] = judge(heard[MIX].only(talker.number), talker.number, _inner(said, tracks[name].missing))
-        return Judged(tracks=tracks, mix=mix, masters=self._masters(recording))
+        between_pauses = zip(
+            *(
+                [judge(heard[talker.user.name], talker.number, part) for part in self._recorded(talker)]
+                for talker in self.talkers
+            ),
+            strict=True,
+        )
+        apart_ms = max(misalignment_ms(verdicts) for verdicts in between_pauses)
+        return Judged(tracks=tracks, mix=mix, masters=self._masters(recording), misalignment_ms=apart_ms)
 
     def _masters(self, recording: RecordingDict) -> dict[str, Verdict]:
         paths = {track["user_id"]: Path(track["master_path"]) for track in recording["tracks"] if track["master_path"]}

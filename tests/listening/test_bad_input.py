@@ -7,7 +7,7 @@ from itertools import islice
 import pytest
 
 from discord_recorder import ServicesManager
-from discord_recorder.recording.live import MAX_STREAMS, LiveCapture
+from discord_recorder.recording.live.capture import MAX_STREAMS, LiveCapture
 from discord_recorder.voice.frames import OpusFrame
 from tests.audio.opus_signals import encoded
 from tests.audio.signals import to_pcm

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from discord_recorder.audio.opus import SILENCE, packet_samples
-from discord_recorder.recording.live import LiveCapture
+from discord_recorder.recording.live.capture import LiveCapture
 from discord_recorder.voice.frames import OpusFrame
 from tests.audio.opus_signals import encoded
 from tests.audio.signals import to_pcm, tone

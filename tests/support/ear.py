@@ -101,6 +101,8 @@ class Hearing:
     """How much can be heard that is nobody's voice: concealment, for instance."""
     clicks: list[int]
     """Where something crackles within a voice."""
+    several: bool = False
+    """Whether more than one may speak at a time, so that the ear does not know exactly who when."""
     base: Base = field(repr=False)
     voices: Mapping[int, Base] = field(repr=False)
 
@@ -169,6 +171,7 @@ class Ear:
             samples=len(mono),
             noise_samples=int(loud.sum()) * STEP,
             clicks=list(_clicks(mono, stretches, breaks)),
+            several=several,
             base=base,
             voices=self._voices,
         )

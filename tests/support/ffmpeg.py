@@ -27,6 +27,7 @@ while (folder / "held").exists():
 broken = [
     (folder / "down").exists(),
     (folder / "unmixable").exists() and "-filter_complex" in sys.argv,
+    (folder / "deaf").exists() and "-af" in sys.argv,
     (folder / "lossy").exists() and "flac" in sys.argv,
     (folder / "broken").exists() and {bad!r} in data,
 ]
@@ -59,6 +60,10 @@ class UnreliableFfmpeg:
     def fail_on_mixing(self, yes: bool = True) -> None:
         """Fail when several tracks are to be added."""
         self._set("unmixable", yes)
+
+    def fail_on_measuring(self, yes: bool = True) -> None:
+        """Fail when loudness is to be measured."""
+        self._set("deaf", yes)
 
     def fail_on_flac(self, yes: bool = True) -> None:
         """Fail when a lossless file is to be made."""

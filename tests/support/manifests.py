@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from discord_recorder.audio.pcm import samples_to_ms
-from discord_recorder.recording.manifest import Manifest, TrackPart
+from discord_recorder.recording.finishing.manifest import Manifest, TrackPart
 from discord_recorder.services.sql_recording import RecordingDict
 
 REASONS: Final = {"paused", "opted_out", "disconnected", "undecryptable", "lost", "failed", "silence"}

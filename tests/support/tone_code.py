@@ -25,7 +25,7 @@ LEVEL: Final = 0.2
 
 LOWEST_HERTZ, HIGHEST_HERTZ = 400.0, 3400.0
 
-LEAST_GLIDE_HERTZ: Final = 500.0
+LEAST_GLIDE_HERTZ: Final = 900.0
 """How far apart pitches that follow each other are, at least. So what a decoder makes up for a lost frame, going on
 with the pitch that it heard last, is soon wrong."""
 

@@ -12,8 +12,9 @@ from tests.audio.signals import Samples
 from tests.support.ear import Heard, Hearing
 from tests.support.tone_code import FRAME, RATE
 
-_HEARD: Final = 0.5
-"""Share of a frame in stretches, or likeness, that says it is there: a lost one between two others has 0.4 at most."""
+_HEARD: Final = 0.7
+"""Likeness, or share of a frame in stretches, that says it is there. What is there has 0.95 and more, also between two
+lost ones; what was made up for a lost one has 0.5 at most."""
 _SETTLED: Final = RATE // 200
 """After a loss a decoder fades over from what it made up."""
 _WHOLE: Final = 0.9
@@ -114,8 +115,8 @@ def _find(hearing: Hearing, speaker: int, stretches: Sequence[Heard], frame: int
         return 0.0, 0.0
     delay = max(zip(parts, stretches, strict=True))[1].delay
     share = sum(part for part in parts if part > 0) / FRAME
-    if share < _WHOLE:  # where there is little of it, it is compared as a whole
-        share = max(share, hearing.likeness(speaker, delay, first + _SETTLED, FRAME - _SETTLED))
+    if share < _WHOLE and not hearing.several:  # where something is missing, it is compared as a whole
+        share = hearing.likeness(speaker, delay, first + _SETTLED, FRAME - _SETTLED)
     return min(share, 1.0), first + delay
 
 

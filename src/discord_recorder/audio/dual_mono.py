@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
+from discord_recorder.audio.frame_gain import GAIN_AT, GRANULE, GRANULE_BITS, LENGTH_AT, MOST_GAIN
 from discord_recorder.audio.mp3 import BITRATES_KBPS
 
 _BLOCK_BYTES: Final = 32 * 1024
@@ -26,22 +27,17 @@ _JOINT_MID_SIDE: Final = 0b0110_0000
 
 _MONO: Final = 0b1100_0000
 
-_GRANULE_BITS: Final = 59
-_GRANULE: Final = (1 << _GRANULE_BITS) - 1
-_LENGTH_AT: Final = _GRANULE_BITS - 12
-_GAIN_AT: Final = _GRANULE_BITS - 12 - 9 - 8
-_MOST_GAIN: Final = 0xFF
 _SQRT_2_GAIN: Final = 2
-"""A step of the global gain is a factor of 2 ** (1 / 4)."""
+"""Steps of the global gain (see `frame_gain.py`)."""
 
-_WINDOW: Final = 0b1111 << (_GRANULE_BITS - 37)
+_WINDOW: Final = 0b1111 << (GRANULE_BITS - 37)
 """Whether windows are switched, and to which; both channels need to have that alike."""
-_WINDOW_SWITCHED: Final = 0b1000 << (_GRANULE_BITS - 37)
+_WINDOW_SWITCHED: Final = 0b1000 << (GRANULE_BITS - 37)
 
 _MODE: Final = 0b1111_0000
-_LENGTH: Final = 0xFFF << _LENGTH_AT
-_SIDE_LENGTHS: Final = _LENGTH << 2 * _GRANULE_BITS | _LENGTH
-_MIDDLE_LENGTHS: Final = _SIDE_LENGTHS << _GRANULE_BITS
+_LENGTH: Final = 0xFFF << LENGTH_AT
+_SIDE_LENGTHS: Final = _LENGTH << 2 * GRANULE_BITS | _LENGTH
+_MIDDLE_LENGTHS: Final = _SIDE_LENGTHS << GRANULE_BITS
 
 _SIZES: Final = tuple((3 * kbps, code << 4 | 0x04) for code, kbps in enumerate(BITRATES_KBPS, start=1))
 """Bytes of a frame, and the header's third byte that says so, for each bit rate."""
@@ -85,11 +81,11 @@ def to_mono(stereo: bytes) -> bytes:
         NoRoomError: its gain is too low; `to_stereo` made no such frame.
     """
     side = int.from_bytes(stereo[_HEADER_BYTES:_STEREO_HEAD_BYTES])
-    shared = side >> 4 * _GRANULE_BITS + 4 & 0xF
-    granules = [_with_gain(side >> at & _GRANULE, -_SQRT_2_GAIN) for at in (3 * _GRANULE_BITS, _GRANULE_BITS)]
+    shared = side >> 4 * GRANULE_BITS + 4 & 0xF
+    granules = [_with_gain(side >> at & GRANULE, -_SQRT_2_GAIN) for at in (3 * GRANULE_BITS, GRANULE_BITS)]
     coded_bytes = _coded_bytes(granules)
     size, rate = _least(_MONO_HEAD_BYTES + coded_bytes)
-    mono = (shared << _GRANULE_BITS | granules[0]) << _GRANULE_BITS | granules[1]
+    mono = (shared << GRANULE_BITS | granules[0]) << GRANULE_BITS | granules[1]
     head = bytes((stereo[0], stereo[1], rate, _MONO | stereo[3] & 0x0F)) + mono.to_bytes(_MONO_SIDE_BYTES)
     return (head + stereo[_STEREO_HEAD_BYTES : _STEREO_HEAD_BYTES + coded_bytes]).ljust(size, b"\0")
 
@@ -104,28 +100,28 @@ def to_stereo(mono: bytes) -> bytes:
         NoRoomError: it uses nearly all of the highest bit rate, or of the gain's range; so loud no speech is.
     """
     side = int.from_bytes(mono[_HEADER_BYTES:_MONO_HEAD_BYTES])
-    shared = side >> 2 * _GRANULE_BITS & 0xF  # which scale factors the second granule takes from the first
-    granules = side >> _GRANULE_BITS & _GRANULE, side & _GRANULE
+    shared = side >> 2 * GRANULE_BITS & 0xF  # which scale factors the second granule takes from the first
+    granules = side >> GRANULE_BITS & GRANULE, side & GRANULE
     coded_bytes = _coded_bytes(granules)
     size, rate = _least(_STEREO_HEAD_BYTES + coded_bytes)
     stereo = shared << 4
     for granule in granules:
         silent_side = granule & _WINDOW if granule & _WINDOW_SWITCHED else 0
-        stereo = (stereo << _GRANULE_BITS | _with_gain(granule, _SQRT_2_GAIN)) << _GRANULE_BITS | silent_side
+        stereo = (stereo << GRANULE_BITS | _with_gain(granule, _SQRT_2_GAIN)) << GRANULE_BITS | silent_side
     head = bytes((mono[0], mono[1], rate, _JOINT_MID_SIDE | mono[3] & 0x0F)) + stereo.to_bytes(_STEREO_SIDE_BYTES)
     return (head + mono[_MONO_HEAD_BYTES : _MONO_HEAD_BYTES + coded_bytes]).ljust(size, b"\0")
 
 
 def _coded_bytes(granules: Sequence[int]) -> int:
-    return sum(granule >> _LENGTH_AT for granule in granules) + 7 >> 3
+    return sum(granule >> LENGTH_AT for granule in granules) + 7 >> 3
 
 
 def _with_gain(granule: int, steps: int) -> int:
-    if not granule >> _LENGTH_AT:  # it codes nothing, and LAME may have left any gain in it
+    if not granule >> LENGTH_AT:  # it codes nothing, and LAME may have left any gain in it
         return granule
-    if not 0 <= (granule >> _GAIN_AT & _MOST_GAIN) + steps <= _MOST_GAIN:
+    if not 0 <= (granule >> GAIN_AT & MOST_GAIN) + steps <= MOST_GAIN:
         raise NoRoomError
-    return granule + (steps << _GAIN_AT)
+    return granule + (steps << GAIN_AT)
 
 
 def _least(size: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import re
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,17 @@ class _Run:
                 await stdin.drain()
         stdin.close()
 
+    async def feed_on(self, block: bytes) -> bool:
+        """Write more to stdin; False when nobody reads it any more."""
+        stdin = self.process.stdin
+        try:
+            if stdin is not None:
+                stdin.write(block)
+                await stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return stdin is not None and not stdin.is_closing()
+
     async def read_block(self, time_limit_seconds: float) -> bytes:
         """The next second of PCM; less at the end, nothing after it, never a part of a sample."""
         async with asyncio.timeout(time_limit_seconds):
@@ -155,6 +166,34 @@ class Ffmpeg:
         if code:
             raise FfmpegError(f"FFmpeg ended with code {code}: {complaint}")
         return output
+
+    async def encode(self, args: Sequence[str], blocks: AsyncIterable[bytes]) -> None:
+        """Run FFmpeg with `args`, fed with `blocks` as they come, for what is too long to be held in memory.
+
+        Args:
+            args: what follows the program's name; they name the file that FFmpeg writes.
+            blocks: all of its input; what it raises is raised, and FFmpeg killed.
+
+        Raises:
+            FfmpegError: it could not be started, or ended with a code other than 0.
+            FfmpegNotFoundError: there is no such program.
+            FfmpegTimeoutError: it took nothing, or did not end, for as long as a whole run may take.
+        """
+        async with self._started(args, feeding=True) as run:
+            try:
+                async for block in blocks:
+                    async with asyncio.timeout(self._time_limit_seconds):
+                        if not await run.feed_on(block):
+                            break
+                async with asyncio.timeout(self._time_limit_seconds):
+                    await run.feed(b"")
+                    code, complaint = await run.result()
+            except TimeoutError:
+                raise FfmpegTimeoutError(
+                    f"FFmpeg took nothing for {self._time_limit_seconds:g} s and was killed"
+                ) from None
+        if code:
+            raise FfmpegError(f"FFmpeg ended with code {code}: {complaint}")
 
     async def decode(self, path: Path) -> AsyncGenerator[bytes, None]:
         """Stream the first audio track of any media file as PCM (s16le, 48 kHz, stereo), a second at a time.

@@ -1,7 +1,8 @@
 """The mix of several tracks, window by window, on the tracks' own frame grid and made from their MP3 frames.
 
 Windows made apart join like chunks do. Where nobody speaks nothing is decoded or encoded, and where only one speaker is
-heard between two silences, that speaker's frames are the mix as they are (see `_Window.of`).
+heard between two silences, that speaker's frames are the mix as they are (see `_Window.of`). A track can be made louder
+or softer frame by frame, which costs no decoding either (`LevelledTrack`).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from discord_recorder.audio.dual_mono import NoRoomError, is_dual_mono, to_mono,
 from discord_recorder.audio.encode import DEFAULT_QUALITY, encoder_output
 from discord_recorder.audio.ffmpeg import Ffmpeg
 from discord_recorder.audio.framefile import storage_errors
+from discord_recorder.audio.levelling import GainLine
 from discord_recorder.audio.mp3 import (
     DELAY_SAMPLES,
     FRAME_SAMPLES,
@@ -32,8 +34,9 @@ _FRAMES_BEFORE: Final = -(-PREROLL_SAMPLES // FRAME_SAMPLES) + 3
 _FRAMES_AFTER: Final = 2 * KEEP_BLOCKS
 """The encoder's look-ahead (3 blocks) and what shows whether sound goes on across the window's end."""
 
-_LIMIT: Final = 10 ** (-1 / 20)
-"""-1 dBFS: what the limiter lets through untouched. MP3 overshoots a little, so full scale would clip in players."""
+_LIMIT: Final = 10 ** (-2 / 20)
+"""-2 dBFS: what the limiter lets through untouched. MP3 adds to that, 1.1 dB where shouts were clipped when recorded,
+and beyond full scale players clip; only hiss of full scale would need 4 dB more."""
 
 _LIMITER: Final = f"alimiter=limit={_LIMIT:.6f}:attack=5:release=50:level=disabled:latency=1"
 
@@ -47,6 +50,22 @@ class FrameSource(Protocol):
     def frames(self, first: int, last: int) -> list[bytes]:
         """The frames `first..last` (`last` not included), `SILENT_FRAME` where there is nothing; may block."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LevelledTrack:
+    """A track whose frames are as loud as a gain line says."""
+
+    source: FrameSource
+    gains: GainLine
+
+    def frames(self, first: int, last: int) -> list[bytes]:
+        """As `FrameSource.frames`."""
+        return self.gains.applied(first, self.source.frames(first, last))
+
+    def may_clip(self, first: int, last: int) -> bool:
+        """Whether those frames must not be heard without a limiter."""
+        return self.gains.may_clip(first, last)
 
 
 def needed_frames(first_frame: int, last_frame: int) -> tuple[int, int]:
@@ -68,7 +87,7 @@ async def mix_frames(
 ) -> bytes:
     """The MP3 frames `first..last` (`last` not included) of the sum of `sources`, aligned with them to the sample.
 
-    The sum is limited at -1 dBFS. No run of FFmpeg when no two sources have to be added. A window that
+    The sum is limited at -2 dBFS. No run of FFmpeg when no two sources have to be added. A window that
     is made again, because a source changed, has to be made with the same borders to join its neighbours.
 
     Args:
@@ -128,7 +147,10 @@ class _Window:
         the window's borders is encoded on both sides of it, from what both sides see alike (`needed_frames`).
         """
         low, high = needed_frames(first, last)
-        heard = [frames for source in sources if not all(map(is_silent, frames := source.frames(low, high)))]
+        sounding = [
+            (source, frames) for source in sources if not all(map(is_silent, frames := source.frames(low, high)))
+        ]
+        heard = [frames for _, frames in sounding]
         active = [[not is_silent(frame) for frame in frames] for frames in heard]
         loud = [low + n for n, flags in enumerate(zip(*active, strict=True)) if any(flags)]
         added, copied = [], []
@@ -137,7 +159,8 @@ class _Window:
                 continue
             start, end = max(span.first, low), min(span.last, high)
             here = [n for n, flags in enumerate(active) if any(flags[start - low : end - low])]
-            if len(here) == 1 and first <= start and span.last <= last:
+            alone = len(here) == 1 and not _may_clip(sounding[here[0]][0], start, end)
+            if alone and first <= start and span.last <= last:
                 copied.append((start, heard[here[0]][start - low : end - low]))
             else:
                 added.append(Span(first=start, last=end))
@@ -166,6 +189,10 @@ class _Window:
         encoded = iter(mixed)
         pieces = [(span.first, frames_of(span, encoded)) for span in self.added]
         return lay_out(self.first, self.last, pieces + self.copied)
+
+
+def _may_clip(source: FrameSource, first: int, last: int) -> bool:
+    return isinstance(source, LevelledTrack) and source.may_clip(first, last)
 
 
 def _blocks_of(loud: Sequence[int]) -> list[int]:

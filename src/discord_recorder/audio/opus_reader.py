@@ -75,6 +75,23 @@ def read_ogg_opus(data: bytes | mmap) -> OpusStream:
     )
 
 
+def packets_in_turn(data: bytes | mmap) -> Iterator[PlacedPacket]:
+    """The packets of a finished file in its own order, without ever holding all of them.
+
+    Raises:
+        OggError: there is no Opus stream, or not all of it is whole; what was read by then was given.
+    """
+    reader = _Reader()
+    for page in ogg.read_pages(data):
+        reader.read(page)
+        yield from reader.packets
+        reader.packets.clear()
+    if reader.used_bytes != len(data) or not reader.is_finished:
+        raise OggError(
+            f"{len(data) - reader.used_bytes} bytes of the Ogg Opus stream are damaged, or its end is missing"
+        )
+
+
 @dataclass(slots=True)
 class _Reader:
     """One stream's pages in, placed packets out."""

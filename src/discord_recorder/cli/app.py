@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from discord_recorder.cli.options import Options
+from discord_recorder.cli.options import Options, WantedFormat
+from discord_recorder.recording.export.formats import ExportFormat
 
 app = typer.Typer(
     help="Record voice meetings, one aligned track for each speaker, and look after the recordings.",
@@ -108,15 +109,24 @@ def show(ctx: typer.Context, meeting: Meeting, json: Json = False) -> None:
 def export(
     ctx: typer.Context,
     meeting: Meeting,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to copy to; made if it is missing.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Folder to export to; made if it is missing.")],
+    formats: Annotated[
+        list[WantedFormat] | None,
+        typer.Option("--format", help="Of the files; may be given again. zip: all tracks in one file. Default: mp3."),
+    ] = None,
+    tracks: Annotated[ExportFormat, typer.Option("--tracks", help="Format of what is in the zip.")] = ExportFormat.MP3,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     json: Json = False,
 ) -> None:
-    """Copy a recording's files under readable names, and check that they are as they were recorded."""
-    from discord_recorder.cli.export import export_meeting
+    """Export a recording under readable names, and check that its files are as they were recorded.
+
+    mp3 is what was recorded, opus what was received of a live call; flac and wav are made of the best there is.
+    """
+    from discord_recorder.cli.export import export_meeting, order_of
     from discord_recorder.cli.invocation import perform
 
-    perform(ctx, lambda invocation: export_meeting(invocation, meeting, to, force=force, as_json=json))
+    order = order_of(formats or [WantedFormat.MP3], tracks, force=force)
+    perform(ctx, lambda invocation: export_meeting(invocation, meeting, to, order, as_json=json))
 
 
 @app.command()

@@ -1,181 +1,104 @@
-"""`export`: a recording's files under readable names, checked on the way."""
+"""`export`: a recording's files under readable names, in any format, checked on the way."""
 
-import hashlib
-import json
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
 
-from discord_recorder.cli.export_names import distinct, safe_part
-from discord_recorder.cli.formats import size
+from rich.progress import Progress
+
+from discord_recorder.cli.formats import printable, size
 from discord_recorder.cli.invocation import FAILED, Invocation
 from discord_recorder.cli.listing import Entry, find_entry
-from discord_recorder.cli.views import track_name
-from discord_recorder.errors import StorageError, UserError
-from discord_recorder.services.sql_recording import RecordingDict, TrackDict
-
-_BLOCK_BYTES: Final = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
-    """One file to export; without `sha256` it is only taken down."""
-
-    source: Path
-    target: Path
-    sha256: str | None
-    track: TrackDict
+from discord_recorder.cli.options import WantedFormat
+from discord_recorder.errors import UserError
+from discord_recorder.recording.export.exporter import Exported, Exporter
+from discord_recorder.recording.export.formats import ExportFormat, ExportOrder
+from discord_recorder.recording.export.sheet import ExportedFile
+from discord_recorder.services.exports import open_export
 
 
-def export_meeting(invocation: Invocation, meeting_id: str, folder: Path, *, force: bool, as_json: bool) -> int:
-    """Copy what is whole, tell what is not."""
-    entry, _ = invocation.run(find_entry(invocation.settings(), meeting_id))
-    recording = _recording_of(entry)
+def order_of(formats: Iterable[WantedFormat], tracks: ExportFormat, *, force: bool) -> ExportOrder:
+    """What was typed; a format that was named twice counts once."""
+    wanted = dict.fromkeys(formats)
+    return ExportOrder(
+        formats=tuple(ExportFormat(name) for name in wanted if name is not WantedFormat.ZIP),
+        zip_of=tracks if WantedFormat.ZIP in wanted else None,
+        force=force,
+    )
+
+
+def export_meeting(invocation: Invocation, meeting_id: str, folder: Path, order: ExportOrder, *, as_json: bool) -> int:
+    """Export what is whole, tell what is not."""
+    settings = invocation.settings()
+    entry, _ = invocation.run(find_entry(settings, meeting_id))
+    _refuse_unfinished(entry)
+    exporter = invocation.run(open_export(settings, meeting_id))
     folder.mkdir(parents=True, exist_ok=True)
-    stem = _stem(recording, folder)
-    copies, sheet = _plan(recording, folder, stem), folder / f"{stem}.json"
-    if not force:
-        _refuse_to_overwrite([*(copy.target for copy in copies), sheet])
-    files, faults = _copy_all(invocation, copies, force=force)
-    description = _description(recording, files)
-    _write_new(sheet, json.dumps(description, indent=2).encode(), force=force)
+    with invocation.terminal.progress() as bars:
+        bar = _Bar(bars, exporter.samples(order))
+        exported = invocation.run(exporter.export(folder, order, bar))
     if as_json:
-        invocation.terminal.json({"folder": folder.absolute(), "description_file": sheet.name, **description})
+        invocation.terminal.json(_as_dict(exporter, exported, folder))
     else:
-        rows = [[file["name"] or "", size(file["size_bytes"]), str(folder / file["file"])] for file in files]
-        invocation.terminal.table(["Track", "Size", "File"], [*rows, ["", "", str(sheet)]])
-    for fault in faults:
+        _print(invocation, exported, folder)
+    for fault in exported.faults:
         invocation.terminal.error(fault)
-    return FAILED if faults else 0
+    return FAILED if exported.faults else 0
 
 
-def _recording_of(entry: Entry) -> RecordingDict:
+def _refuse_unfinished(entry: Entry) -> None:
     if entry.recording is None:
         raise UserError(
             f"Meeting {entry.meeting['meeting_id']} has no recording to export yet: it is {entry.meeting['status']}. "
             f"`discord-recorder show {entry.meeting['meeting_id']}` tells more."
         )
-    return entry.recording
 
 
-def _stem(recording: RecordingDict, folder: Path) -> str:
-    """What all names begin with; the meeting's id is in it when another meeting has the same day and title."""
-    day = recording["started_at"].astimezone().strftime("%Y-%m-%d")
-    meeting_id = recording["meeting_id"]
-    stem = f"{day} {safe_part(recording['title'] or '', meeting_id)}"
-    try:
-        known = json.loads((folder / f"{stem}.json").read_bytes())
-    except (OSError, ValueError):
-        return stem
-    ours = isinstance(known, dict) and known.get("meeting_id") == meeting_id
-    return stem if ours else f"{stem} {meeting_id}"
+class _Bar:
+    """One bar for all files, and whose is in work."""
+
+    def __init__(self, bars: Progress, samples: int) -> None:
+        self._bars = bars
+        self._bar = bars.add_task("Exporting", total=samples, shown="")
+
+    def begins(self, track: str, export_format: ExportFormat) -> None:
+        self._bars.update(self._bar, shown=f"{printable(track)}, {export_format}")
+
+    def advances(self, samples: int) -> None:
+        self._bars.advance(self._bar, samples)
 
 
-def _plan(recording: RecordingDict, folder: Path, stem: str) -> list[Copy]:
-    found: list[tuple[TrackDict, Path, str | None]] = []
-    for track in recording["tracks"]:
-        found.append((track, Path(track["path"]), track["sha256"]))
-        if track["master_path"]:
-            found.append((track, Path(track["master_path"]), None))
-    stems = [f"{stem} - {safe_part(track_name(track), track['user_id'] or 'unknown')}" for track, _, _ in found]
-    names = distinct((name, path.suffix) for name, (_, path, _) in zip(stems, found, strict=True))
-    return [
-        Copy(source=path, target=folder / name, sha256=sha256, track=track)
-        for name, (track, path, sha256) in zip(names, found, strict=True)
-    ]
-
-
-def _copy_all(invocation: Invocation, copies: list[Copy], *, force: bool) -> tuple[list[dict[str, Any]], list[str]]:
-    files: list[dict[str, Any]] = []
-    faults: list[str] = []
-    with invocation.terminal.progress() as bars:
-        bar = bars.add_task("Copying", total=sum(copy.track["size_bytes"] for copy in copies if copy.sha256), shown="")
-        for copy in copies:
-            try:
-                found = _copy(copy, force=force, advance=lambda count: bars.advance(bar, count))
-            except StorageError as error:
-                faults.append(str(error))
-                continue
-            files.append(_sheet_line(copy, found))
-    return files, faults
-
-
-def _sheet_line(copy: Copy, sha256: str) -> dict[str, Any]:
-    track = copy.track
-    return {
-        "file": copy.target.name,
-        "name": track_name(track),
-        "user_id": track["user_id"],
-        "kind": track["kind"] if copy.sha256 else f"{track['kind']} master",
-        "duration_ms": track["duration_ms"],
-        "size_bytes": copy.target.stat().st_size,
-        "sha256": sha256,
-    }
-
-
-def _copy(copy: Copy, *, force: bool, advance: Callable[[int], object]) -> str:
-    """Copy one file, complete under its name or not there at all; gives its SHA-256. Raises `StorageError`."""
-    part = copy.target.with_name(f".{os.getpid()}.part")
-    digest = hashlib.sha256()
-    try:
-        with copy.source.open("rb") as source, part.open("wb") as target:
-            while block := source.read(_BLOCK_BYTES):
-                digest.update(block)
-                target.write(block)
-                advance(len(block))
-            target.flush()
-            os.fsync(target.fileno())
-        if copy.sha256 not in (None, digest.hexdigest()):
-            raise StorageError(
-                f"{copy.source} is damaged and was not exported: its SHA-256 is {digest.hexdigest()}, and was "
-                f"{copy.sha256} when it was recorded. Get that file back from a backup."
-            )
-        _put(part, copy.target, force=force)
-    except FileNotFoundError as error:
-        raise StorageError(f"{error.filename} is gone and was not exported. Get it back from a backup.") from error
-    except OSError as error:
-        raise StorageError(f"{copy.target} could not be written: {error.strerror}.") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return digest.hexdigest()
-
-
-def _put(part: Path, target: Path, *, force: bool) -> None:
-    if not force:
-        _refuse_to_overwrite([target])
-    part.replace(target)
-
-
-def _write_new(path: Path, data: bytes, *, force: bool) -> None:
-    part = path.with_name(f".{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        _put(part, path, force=force)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _refuse_to_overwrite(targets: list[Path]) -> None:
-    there = [target for target in targets if target.exists()]
-    if there:
-        others = f" and {len(there) - 1} more are" if len(there) > 1 else " is"
-        raise UserError(
-            f"{there[0]}{others} already there, nothing was replaced. --force replaces, --to names another folder."
+def _print(invocation: Invocation, exported: Exported, folder: Path) -> None:
+    rows = [[file["name"], size(file["size_bytes"]), str(folder / file["file"])] for file in exported.files]
+    if exported.sheet:
+        rows.append(["", "", str(exported.sheet)])
+    if exported.zip_file:
+        names = ", ".join(file["name"] for file in exported.zipped)
+        rows.append([names, size(exported.zip_file.stat().st_size), str(exported.zip_file)])
+    invocation.terminal.table(["Track", "Size", "File"], rows)
+    encoded = dict.fromkeys(map(_encoded, _anew([*exported.files, *exported.zipped])))
+    if encoded:
+        invocation.terminal.note(
+            f"Not Opus as it was received, of which there is none, but encoded: {', '.join(encoded)}"
         )
 
 
-def _description(recording: RecordingDict, files: list[dict[str, Any]]) -> dict[str, Any]:
+def _anew(files: Iterable[ExportedFile]) -> list[ExportedFile]:
+    """Opus files that are not what was received."""
+    return [file for file in files if file["format"] == ExportFormat.OPUS != file["made_from"]]
+
+
+def _encoded(file: ExportedFile) -> str:
+    return f"{file['name']} (from {file['made_from'].upper()})"
+
+
+def _as_dict(exporter: Exporter, exported: Exported, folder: Path) -> dict[str, object]:
+    manifest = exporter.material.manifest
     return {
-        "meeting_id": recording["meeting_id"],
-        "title": recording["title"],
-        "started_at": recording["started_at"].isoformat(),
-        "ended_at": recording["ended_at"].isoformat(),
-        "duration_ms": recording["duration_ms"],
-        "status": recording["status"],
-        "recovered": recording["recovered"],
-        "guild_id": recording["guild_id"],
-        "channel_id": recording["channel_id"],
-        "files": files,
+        "folder": folder.absolute(),
+        "description_file": exported.sheet.name if exported.sheet else None,
+        "zip_file": exported.zip_file.name if exported.zip_file else None,
+        **manifest["meeting"],
+        "duration_ms": manifest["duration_ms"],
+        "files": exported.files,
+        "zipped": exported.zipped,
     }

@@ -22,7 +22,7 @@ from discord_recorder.cli.views import print_meeting
 from discord_recorder.config import Settings
 from discord_recorder.errors import DiscordRecorderError, MeetingNotFoundError, SessionEndedError
 from discord_recorder.recording.manager import STOPPED
-from discord_recorder.recording.session import DiscordSessionHandler
+from discord_recorder.recording.session.handler import DiscordSessionHandler
 from discord_recorder.services.manager import ServicesManager
 from discord_recorder.services.recorder import DiscordRecorderManagerService
 from discord_recorder.services.sql_recording import MeetingDict, RecordingDict

@@ -16,21 +16,21 @@ from discord_recorder.errors import (
     MeetingExistsError,
 )
 from discord_recorder.ids import Snowflake, generate_16_char_uuid, parse_meeting_id, parse_snowflake
-from discord_recorder.recording.archive import Archive
-from discord_recorder.recording.calls import Calls
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.disk import DiskWatch
-from discord_recorder.recording.finalizer import Finalizer
-from discord_recorder.recording.note import checked_note
-from discord_recorder.recording.queue import SqlTranscodeQueue
-from discord_recorder.recording.recovery import Recovery
-from discord_recorder.recording.retention import Retention
-from discord_recorder.recording.session import DiscordSessionHandler
+from discord_recorder.recording.finishing.archive import Archive
+from discord_recorder.recording.finishing.finalizer import Finalizer
+from discord_recorder.recording.finishing.recovery import Recovery
+from discord_recorder.recording.finishing.retention import Retention
+from discord_recorder.recording.live.calls import Calls
+from discord_recorder.recording.live.voice_port import VoicePlace, VoicePort
+from discord_recorder.recording.session.handler import DiscordSessionHandler
+from discord_recorder.recording.session.note import checked_note
 from discord_recorder.recording.sessions import Sessions
 from discord_recorder.recording.signal import Signal
 from discord_recorder.recording.status import SessionStatus
-from discord_recorder.recording.voice_port import VoicePlace, VoicePort
-from discord_recorder.recording.workers import WorkerPool
+from discord_recorder.recording.transcoding.queue import SqlTranscodeQueue
+from discord_recorder.recording.transcoding.workers import WorkerPool
 from discord_recorder.storage import meetings
 from discord_recorder.storage.records import LIVE, Chunk, Meeting, MeetingStatus
 from discord_recorder.voice.sink import Ended

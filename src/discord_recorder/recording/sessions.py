@@ -5,7 +5,7 @@ from typing import Any
 
 from discord_recorder.errors import InvalidIdError
 from discord_recorder.ids import Snowflake, parse_snowflake
-from discord_recorder.recording.session import DiscordSessionHandler
+from discord_recorder.recording.session.handler import DiscordSessionHandler
 
 
 class Sessions(Mapping[int | str, DiscordSessionHandler]):

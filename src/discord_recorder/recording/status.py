@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Final, TypedDict
 
 from discord_recorder.audio.pcm import ms_to_samples, samples_to_ms
-from discord_recorder.recording.gaps import Figures
-from discord_recorder.recording.live_events import VoiceEvent
+from discord_recorder.recording.finishing.gaps import Figures
+from discord_recorder.recording.live.events import VoiceEvent
 from discord_recorder.storage.records import Track, TranscodeStatus, user_of
 from discord_recorder.voice.counters import Outcome, PacketCounts, PacketLedger
 

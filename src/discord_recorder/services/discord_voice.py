@@ -10,7 +10,7 @@ import discord
 
 from discord_recorder.errors import VoiceChannelError, VoiceConnectionError
 from discord_recorder.ids import Snowflake
-from discord_recorder.recording.voice_port import VoiceCall, VoicePlace
+from discord_recorder.recording.live.voice_port import VoiceCall, VoicePlace
 from discord_recorder.voice.client import RecorderVoiceClient, VocalChannel
 from discord_recorder.voice.counters import PacketLedger
 from discord_recorder.voice.ports import ConnectionOptions

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from discord_recorder.recording.manager import RecordingManager
-from discord_recorder.recording.session import DiscordSessionHandler
+from discord_recorder.recording.session.handler import DiscordSessionHandler
 from discord_recorder.recording.sessions import Sessions
 from discord_recorder.recording.status import SessionStatus
 

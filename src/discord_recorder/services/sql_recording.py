@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from discord_recorder.audio.pcm import samples_to_ms
 from discord_recorder.config import Settings
 from discord_recorder.ids import MeetingId, parse_meeting_id, parse_snowflake
-from discord_recorder.recording.gaps import ledgers
-from discord_recorder.recording.manifest import Manifest, ms_if_known, read_manifest
+from discord_recorder.recording.finishing.gaps import ledgers
+from discord_recorder.recording.finishing.manifest import Manifest, ms_if_known, read_manifest
 from discord_recorder.recording.status import figures_in_ms
 from discord_recorder.storage import chunks, marks, meetings, recordings
 from discord_recorder.storage.database import Database

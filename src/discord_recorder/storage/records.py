@@ -209,6 +209,8 @@ class RecordingTrack:
     """Of the lost ones, those that are concealed rather than silent."""
     undecryptable_samples: int | None = None
     longest_gap_samples: int | None = None
+    mix_gains: str | None = None
+    """JSON: how much louder the mix has it, from which frame on; None where speakers are not levelled."""
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> "RecordingTrack":

@@ -153,5 +153,6 @@ recording_tracks: Final = Table(
     Column("concealed_samples", Integer),
     Column("undecryptable_samples", Integer),
     Column("longest_gap_samples", Integer),
+    Column("mix_gains", Text),
     UniqueConstraint("recording_id", "track", name="uq_recording_tracks_track"),
 )

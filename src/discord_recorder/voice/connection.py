@@ -36,7 +36,6 @@ from discord_recorder.voice.gateway import GatewayState, VoiceGateway
 from discord_recorder.voice.health import DeafnessWatch
 from discord_recorder.voice.inbound import Inbound
 from discord_recorder.voice.ports import ConnectionListener, ConnectionOptions
-from discord_recorder.voice.receiver import KEEPALIVE_BYTES
 from discord_recorder.voice.reconnect import Loss, LossKind
 from discord_recorder.voice.sender import SILENCE_FRAMES, OpusSender
 from discord_recorder.voice.transport import MODES, TransportCipher
@@ -293,9 +292,10 @@ class VoiceConnection:
         try:
             if self._gateway.state is GatewayState.DISCOVERING:
                 batch = self._without_answers(batch)
-            if any(len(datagram) == KEEPALIVE_BYTES for datagram, _ in batch):
+            frames = self._inbound.datagrams(batch)
+            if self._inbound.newly_answered():
                 self._watch.keepalive_answered()
-            self._give(self._inbound.datagrams(batch), now)
+            self._give(frames, now)
         except Exception:  # the root of what the event loop calls
             _log.exception("voice_datagrams_failed", extra={"datagrams": len(batch)})
 

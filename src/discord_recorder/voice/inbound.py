@@ -27,6 +27,7 @@ class Inbound:
         self._early: Batch = []
         self._mapped: dict[int, int] = {}
         self._unopened = self._count_unopened()
+        self._answered = ledger.nobody.dropped[Outcome.KEEPALIVE]
 
     def key(self, cipher: TransportCipher, own_ssrc: int, now: float) -> list[OpusFrame]:
         """The connection's key is known, or a new one; gives what came early, and what waited in the old receiver."""
@@ -87,6 +88,11 @@ class Inbound:
             self._drop(Outcome.NO_TRANSPORT_KEY)
         self._early.clear()
         return [] if self._receiver is None else self._receiver.close()
+
+    def newly_answered(self) -> bool:
+        """Whether the server has answered a keepalive since the last call."""
+        before, self._answered = self._answered, self._ledger.nobody.dropped[Outcome.KEEPALIVE]
+        return self._answered > before
 
     def newly_unopened(self) -> int:
         """Audio datagrams since the last call that did not open, those that still wait included."""

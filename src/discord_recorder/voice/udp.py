@@ -24,7 +24,7 @@ after they came; of a small call each look costs more than what it finds."""
 CROWD_SECONDS: Final = 0.020
 """The same while many datagrams come, of which the receive buffer of an unprivileged process holds 0.1 s and more."""
 
-CROWD: Final = 64
+CROWD: Final = 128
 """Datagrams at one look that make a crowd."""
 
 RECEIVE_BUFFER_BYTES: Final = 8 << 20

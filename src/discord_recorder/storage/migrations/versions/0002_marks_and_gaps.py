@@ -16,6 +16,7 @@ _NEW_COLUMNS: dict[str, dict[str, type[sa.Integer | sa.Text]]] = {
         "concealed_samples": sa.Integer,
         "undecryptable_samples": sa.Integer,
         "longest_gap_samples": sa.Integer,
+        "mix_gains": sa.Text,
     },
 }
 

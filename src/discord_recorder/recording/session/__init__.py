@@ -1,0 +1,1 @@
+"""One meeting while it is captured: pushes, pauses, notes, marks, and what is stored of them."""

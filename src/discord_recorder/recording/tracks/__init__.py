@@ -1,0 +1,1 @@
+"""Tracks as they grow: chunk files, and how they are sealed."""

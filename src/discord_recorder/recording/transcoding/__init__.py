@@ -1,0 +1,1 @@
+"""The jobs: who claims a chunk, and how it becomes MP3."""
