@@ -18,6 +18,8 @@ lost ones; what was made up for a lost one has 0.5 at most."""
 _SETTLED: Final = RATE // 200
 """After a loss a decoder fades over from what it made up."""
 _WHOLE: Final = 0.9
+_TAKEN: Final = 0.25
+"""Share of a frame's place in which other words of the same voice are heard, so that it is not there."""
 _STEP: Final = RATE / 2000
 _BLUR: Final = RATE / 80
 """To which the ear, and MP3, know where a stretch begins."""
@@ -115,9 +117,12 @@ def _find(hearing: Hearing, speaker: int, stretches: Sequence[Heard], frame: int
         return 0.0, 0.0
     delay = max(zip(parts, stretches, strict=True))[1].delay
     share = sum(part for part in parts if part > 0) / FRAME
-    if share < _WHOLE and not hearing.several:  # where something is missing, it is compared as a whole
+    place = first + delay
+    taken = sum(max(0.0, min(place + FRAME, one.end) - max(place, one.at)) for one in stretches) / FRAME
+    # Where something is missing, it is compared as a whole, unless other words of the voice are there.
+    if share < _WHOLE and taken - share < _TAKEN and not hearing.several:
         share = hearing.likeness(speaker, delay, first + _SETTLED, FRAME - _SETTLED)
-    return min(share, 1.0), first + delay
+    return min(share, 1.0), place
 
 
 def _seams(said: Sequence[Said], found: Sequence[tuple[float, float]]) -> list[int]:
