@@ -18,6 +18,8 @@ lost ones; what was made up for a lost one has 0.5 at most."""
 _SETTLED: Final = RATE // 200
 """After a loss a decoder fades over from what it made up."""
 _WHOLE: Final = 0.9
+_MIX_BLUR: Final = RATE / 25
+"""The same in a mix, where voices cover each other: a shorter stretch may be a coincidence."""
 _TAKEN: Final = 0.25
 """Share of a frame's place in which other words of the same voice are heard, so that it is not there."""
 _STEP: Final = RATE / 2000
@@ -82,6 +84,8 @@ def judge(hearing: Hearing, speaker: int, said: Sequence[Said]) -> Verdict:
     """Compare what is heard on a speaker's track with what the speaker sent."""
     own = hearing.of(speaker)
     found = [_find(hearing, speaker, own, one.frame) for one in said]
+    blur = _MIX_BLUR if hearing.several else _BLUR
+    sure = [stretch for stretch in own if stretch.samples >= blur or not hearing.several]
     foreign = sum(stretch.samples for stretch in hearing.stretches if stretch.speaker != speaker)
     heard = sum(stretch.samples for stretch in hearing.stretches)
     return Verdict(
@@ -91,8 +95,8 @@ def judge(hearing: Hearing, speaker: int, said: Sequence[Said]) -> Verdict:
             [(place - one.at) / RATE * 1000 for one, (share, place) in zip(said, found, strict=True) if share >= _HEARD]
         ),
         foreign_ms=foreign / RATE * 1000,
-        repeated_ms=_repeated(own) / RATE * 1000,
-        out_of_order=_out_of_order(own),
+        repeated_ms=_repeated(sure, blur) / RATE * 1000,
+        out_of_order=_out_of_order(sure, blur),
         seams=_seams(said, found),
         clicks=hearing.clicks,
         noise_ms=hearing.noise_samples / RATE * 1000,
@@ -140,21 +144,21 @@ def _seams(said: Sequence[Said], found: Sequence[tuple[float, float]]) -> list[i
     return seams
 
 
-def _out_of_order(stretches: Sequence[Heard]) -> int:
+def _out_of_order(stretches: Sequence[Heard], blur: float) -> int:
     """How often the voice goes back."""
     count, until = 0, float("-inf")
     for stretch in stretches:
-        count += stretch.said < until - _BLUR
+        count += stretch.said < until - blur
         until = max(until, stretch.said + stretch.samples)
     return int(count)
 
 
-def _repeated(stretches: Sequence[Heard]) -> float:
+def _repeated(stretches: Sequence[Heard], blur: float) -> float:
     """Samples of the voice that are in more than one stretch."""
     repeated, until = 0.0, float("-inf")
     for stretch in sorted(stretches, key=lambda each: each.said):
         end = stretch.said + stretch.samples
-        if (twice := min(until, end) - stretch.said) > _BLUR:
+        if (twice := min(until, end) - stretch.said) > blur:
             repeated += twice
         until = max(until, end)
     return repeated
