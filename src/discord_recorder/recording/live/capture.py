@@ -1,7 +1,7 @@
 """The live capture of a session: what a voice client hears goes on the speakers' tracks, at its place in time.
 
 This is the capture process' work for every packet, so there is no task, no lock and nothing to await in it: frames are
-placed and put into their track's open page, and one timer writes all pages a moment later.
+placed and put into their track's open page, and all pages of a batch are written at once.
 """
 
 import asyncio
@@ -130,7 +130,7 @@ class LiveCapture:
         self.marks.connected(segment.started, segment.number, segment.channel_id)
 
     def on_frames(self, frames: Sequence[OpusFrame]) -> None:
-        """Put frames at their places; they are in the files `FLUSH_SECONDS` later."""
+        """Put frames at their places; they are in the files at once, or `FLUSH_SECONDS` later."""
         if self._refuses or self._time.was_paused:
             frames = self._sift(frames)
         now, chunk_samples = self._monotonic(), self._chunk_samples()

@@ -21,7 +21,7 @@ from discord_recorder.audio.opus import SILENCE, UNIT_SAMPLES
 from discord_recorder.audio.pcm import SAMPLE_RATE, ms_to_samples
 from discord_recorder.recording.live.delay_watch import DelayWatch
 from discord_recorder.voice.counters import Outcome
-from discord_recorder.voice.rtp import SEQUENCE_MODULUS, TIMESTAMP_MODULUS
+from discord_recorder.voice.rtp import SEQUENCE_MODULUS, timestamp_distance
 
 PAUSE_SAMPLES: Final = ms_to_samples(100)
 """A sender whose silence frames are followed by so much time has paused. So has one of whom frames are missing, when
@@ -47,16 +47,14 @@ _MAX_MISSING_BEFORE_SPURT: Final = 50
 """The same where timestamps cannot confirm the hole, and sequence numbers may have begun anew."""
 
 _HALF_SEQUENCE: Final = SEQUENCE_MODULUS // 2
-_HALF_TIMESTAMP: Final = TIMESTAMP_MODULUS // 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Spurt:
-    """How a talk spurt's timestamps translate, and where it begins."""
+    """How a talk spurt's timestamps translate."""
 
     timestamp: int
     at_sample: int
-    first_sample: int
 
 
 class StreamPlacement:
@@ -121,7 +119,7 @@ class StreamPlacement:
         if self._at is None:
             return self._begin(sequence, timestamp, opus, samples, arrived_sample, free_from)
         ahead = (sequence - self._sequence) % SEQUENCE_MODULUS
-        distance = (timestamp - self._timestamp + _HALF_TIMESTAMP) % TIMESTAMP_MODULUS - _HALF_TIMESTAMP
+        distance = timestamp_distance(timestamp, self._timestamp)
         at = self._at + distance
         if not 0 < ahead < _HALF_SEQUENCE:
             if -ahead % SEQUENCE_MODULUS <= REORDER_WINDOW and distance <= 0:
@@ -177,7 +175,7 @@ class StreamPlacement:
             missing = (sequence - self._sequence) % SEQUENCE_MODULUS - 1
             if 0 < missing <= _MAX_MISSING_BEFORE_SPURT:
                 self._miss(self._end, min(at - self._end, missing * samples))
-            self._before = _Spurt(self._timestamp, self._at, self._first)
+            self._before = _Spurt(self._timestamp, self._at)
         self._at = self._first = at
         self._end = at + samples
         self._sequence, self._timestamp = sequence, timestamp
@@ -189,7 +187,7 @@ class StreamPlacement:
     def _place_late(self, at: int, timestamp: int) -> int:
         before = self._before
         if at < self._first and before is not None:
-            distance = (timestamp - before.timestamp + _HALF_TIMESTAMP) % TIMESTAMP_MODULUS - _HALF_TIMESTAMP
+            distance = timestamp_distance(timestamp, before.timestamp)
             if distance <= 0:
                 at = before.at_sample + distance
         return at - at % UNIT_SAMPLES

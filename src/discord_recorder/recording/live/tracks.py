@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from discord_recorder.audio.opus_decoder import OpusDecoder
 from discord_recorder.ids import MeetingId
 from discord_recorder.recording.context import Context
 from discord_recorder.recording.live.capture import MakeTrack
@@ -32,8 +33,6 @@ def overridden_tracks(
     record: Callable[[Track, bytes, int], None],
 ) -> MakeTrack:
     """Tracks whose frames go through the override of the class that is named `handler`; see `OverrideCalls`."""
-    from discord_recorder.audio.opus_decoder import OpusDecoder  # noqa: PLC0415 - loads PyAV, which others spare
-
     causes: set[str] = set()
 
     def failed(cause: str) -> None:

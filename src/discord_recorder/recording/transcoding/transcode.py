@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from discord_recorder.audio.encode import ChunkPcm, encode_chunks
 from discord_recorder.audio.loudness import measure_loudness
+from discord_recorder.audio.opus_chunk import decode_chunk
 from discord_recorder.audio.pcm import SAMPLE_BYTES
 from discord_recorder.audio.silence import sounding
 from discord_recorder.errors import FfmpegError, OggError
@@ -125,8 +126,6 @@ def _pushed(chunk: Chunk, path: Path, data: bytes) -> _Source:
 
 def _decoded(chunk: Chunk, path: Path, data: bytes) -> _Source:
     """A chunk of a live call: Ogg Opus, gaps and all."""
-    from discord_recorder.audio.opus_chunk import decode_chunk  # noqa: PLC0415 - a capture process need not have PyAV
-
     try:
         decoded = decode_chunk(data, start_sample=chunk.start_sample, sample_count=chunk.sample_count)
     except OggError as error:
