@@ -11,6 +11,9 @@ from tests.listening.talk import MAX_MISALIGNMENT_MS, recorded_talk
 from tests.support.tone_code import RATE
 from tests.support.verdict import Verdict, judge, misalignment_ms
 
+SURE_MS = 100.0
+"""How well it has to be known when a pause was."""
+
 
 @pytest.mark.parametrize(
     "scene",
@@ -44,10 +47,15 @@ async def test_what_was_said_is_heard(simulator: Simulator, data_dir: Path, scen
 
 async def test_a_pause_takes_its_time_out_of_the_session(simulator: Simulator, data_dir: Path) -> None:
     """What was said meanwhile is not heard; what came after it follows at once, and everybody is in step."""
-    async with recorded_talk(simulator, data_dir) as talk:
-        await scenes.paused(talk)
-        hearings = talk.hearings(await talk.finish())
-    (pause,) = talk.pauses
+    for number in range(5):
+        async with recorded_talk(simulator, data_dir / str(number)) as talk:
+            await scenes.paused(talk)
+            hearings = talk.hearings(await talk.finish())
+        (pause,) = talk.pauses
+        if pause.unsure_ms < SURE_MS:
+            break
+    else:
+        pytest.fail("the machine stood still each time, and nobody knows when the pauses were")
     after: list[Verdict] = []
     for talker in talk.talkers:
         hearing, parts = hearings[talker.user.name], talk.parts(talker, pause)
